@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += libmodels.a
+libmodels_a_SOURCES = \
+	%D%/cost.c \
+	%D%/events.c \
+	%D%/internal.h \
+	%D%/network.c \
+	%D%/simulate.c \
+	%D%/simulate.h

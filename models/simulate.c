@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The simulator's core: time goes forward from event to event.  Without shared
+ * links the result is a max-plus recurrence; events in order of time are needed
+ * for what a rank's one core does, where messages steal from the op that
+ * computes.
+ *
+ * A lane's head is blocked (dependencies not met), ready (met; it waits for an
+ * engine or for its peers) or running.  Engines run compute and copies: one for
+ * both where machine.shared_core, else one each. */
+#include <config.h>
+
+#include "models/internal.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum head_state { HEAD_NONE, HEAD_BLOCKED, HEAD_READY, HEAD_RUNNING };
+enum { ENGINES = 2 };
+
+struct head {
+    int32_t op;
+    int32_t dep;                /* dependencies before this one are met */
+    enum head_state state;
+};
+struct engine {
+    int32_t op;                 /* -1: idle */
+    double start, end;
+    double host_until;          /* idle: messages keep the core until then */
+};
+struct rank {
+    const struct schedule *s;
+    int64_t base;               /* of its ops in the flat arrays */
+    uint32_t blocked;           /* lanes whose head is blocked, by bit */
+    struct head heads[LANES];
+    struct engine engines[ENGINES];
+    /* Overlap: time accounted up to `last`. */
+    int communicating, computing;
+    double last, communicated, hidden;
+};
+
+struct sim {
+    const struct machine *m;
+    const struct simulate_options *o;
+    int64_t ranks, n_ops, left;
+    struct rank *rank;
+    int32_t *next;              /* [n_ops][2] next op of its lane(s), or -1 */
+    uint8_t *done;              /* [n_ops] */
+    double (*times)[3];         /* [n_ops] ready, start, end; or NULL */
+    int32_t *gathered;          /* [groups x CHANNELS] members ready */
+    double now;
+    struct events events;
+    struct cost_cache *costs;
+};
+
+/* ---- Set-up -------------------------------------------------------------------- */
+
+static void link_lanes(struct sim *sim, struct rank *r)
+{
+    int32_t last[LANES];
+    int slot[LANES];
+
+    for (int i = 0; i < LANES; i++)
+        last[i] = -1;
+    for (int32_t i = 0; i < r->s->n_ops; i++) {
+        int lane[2];
+        op_lanes(&r->s->ops[i], lane);
+        for (int j = 0; j < 2 && lane[j] >= 0; j++) {
+            int l = lane[j];
+            sim->next[2 * (r->base + i) + j] = -1;
+            if (last[l] < 0) {
+                r->heads[l] = (struct head){ i, 0, HEAD_BLOCKED };
+                r->blocked |= 1u << l;
+            } else {
+                sim->next[2 * (r->base + last[l]) + slot[l]] = i;
+            }
+            last[l] = i;
+            slot[l] = j;
+        }
+    }
+}
+
+static int32_t groups_used(const struct sim *sim)
+{
+    int32_t most = -1;
+
+    for (int64_t r = 0; r < sim->ranks; r++)
+        for (int64_t i = 0; i < sim->rank[r].s->n_ops; i++) {
+            const struct op *op = &sim->rank[r].s->ops[i];
+            if (op->kind == OP_COLLECTIVE && op->peer > most)
+                most = op->peer;
+        }
+    return most + 1;
+}
+
+static void sim_create(struct sim *sim, const struct schedule *const *schedules,
+                       int64_t ranks, const struct machine *m,
+                       const struct simulate_options *o)
+{
+    *sim = (struct sim){ .m = m, .o = o, .ranks = ranks };
+    sim->rank = xcalloc((size_t)ranks, sizeof *sim->rank);
+    for (int64_t r = 0; r < ranks; r++) {
+        sim->rank[r].s = schedules[r];
+        sim->rank[r].base = sim->n_ops;
+        for (int i = 0; i < ENGINES; i++)
+            sim->rank[r].engines[i].op = -1;
+        sim->n_ops += schedules[r]->n_ops;
+    }
+    sim->left = sim->n_ops;
+    sim->next = xmalloc((size_t)sim->n_ops * 2 * sizeof *sim->next);
+    sim->done = xcalloc((size_t)sim->n_ops, 1);
+    if (o->record)
+        sim->times = xcalloc((size_t)sim->n_ops, sizeof *sim->times);
+    for (int64_t r = 0; r < ranks; r++)
+        link_lanes(sim, &sim->rank[r]);
+    sim->gathered = xcalloc((size_t)groups_used(sim) * CHANNELS,
+                            sizeof *sim->gathered);
+    sim->costs = cost_cache_create();
+}
+
+static void sim_destroy(struct sim *sim)
+{
+    free(sim->rank);
+    free(sim->next);
+    free(sim->done);
+    free(sim->times);
+    free(sim->gathered);
+    free(sim->events.heap);
+    cost_cache_destroy(sim->costs);
+}
+
+/* ---- Accounts -------------------------------------------------------------------- */
+
+/* Account for the time since the last change at r, then change. */
+static void account(struct sim *sim, struct rank *r, int communicating,
+                    int computing)
+{
+    double passed = sim->now - r->last;
+
+    if (r->communicating > 0) {
+        r->communicated += passed;
+        if (r->computing > 0)
+            r->hidden += passed;
+    }
+    r->last = sim->now;
+    r->communicating += communicating;
+    r->computing += computing;
+}
+
+static void note(struct sim *sim, const struct rank *r, int32_t op, int what)
+{
+    if (sim->times != NULL)
+        sim->times[r->base + op][what] = sim->now;
+}
+
+static void push(struct sim *sim, double time, enum event_kind kind,
+                 const struct rank *r, int32_t op)
+{
+    events_push(&sim->events,
+                (struct event){ time, (int32_t)(r - sim->rank), op, kind });
+}
+
+/* ---- Engines --------------------------------------------------------------------- */
+
+static struct engine *lane_engine(const struct sim *sim, struct rank *r,
+                                  int lane)
+{
+    return &r->engines[lane == LANE_COPY && !sim->m->shared_core];
+}
+
+/* The host's part of `messages` (MPI messages: one a tile): it lengthens the op that the core
+ * runs, or keeps an idle core busy. Returns until when, 0 if it computes. */
+static double charge(const struct sim *sim, struct rank *r, int64_t messages,
+                     int64_t bytes)
+{
+    struct engine *g = &r->engines[0];
+
+    if (!sim->o->network->host || !sim->m->shared_core)
+        return 0;
+    double cost = (double)messages * sim->m->link.overhead
+        + (double)bytes * sim->m->link.host_per_byte;
+    if (g->op >= 0) {
+        g->end += cost;
+        return 0;
+    }
+    g->host_until = fmax(g->host_until, sim->now) + cost;
+    return g->host_until;
+}
+
+/* Put the earliest ready op of the engine's lanes on it, if it is idle. */
+static void engine_start(struct sim *sim, struct rank *r, struct engine *g)
+{
+    int best = -1;
+
+    if (g->op >= 0)
+        return;
+    for (int l = LANE_COMPUTE; l <= LANE_COPY; l++)
+        if (r->heads[l].state == HEAD_READY && lane_engine(sim, r, l) == g
+            && (best < 0 || r->heads[l].op < r->heads[best].op))
+            best = l;
+    if (best < 0)
+        return;
+    struct head *h = &r->heads[best];
+    g->op = h->op;
+    g->start = sim->now;
+    g->end = fmax(sim->now, g->host_until)
+        + cost_cached(sim->costs, sim->m, sim->o->kernel, r->s,
+                      &r->s->ops[h->op]);
+    h->state = HEAD_RUNNING;
+    account(sim, r, 0, best == LANE_COMPUTE);
+    note(sim, r, h->op, TIME_START);
+    push(sim, g->end, EVENT_ENGINE, r, h->op);
+}
+
+/* ---- Messages and collectives ------------------------------------------------------ */
+
+static void comm_start(struct sim *sim, struct rank *r, const struct op *op)
+{
+    int32_t number = (int32_t)(op - r->s->ops);
+    int lane[2];
+
+    op_lanes(op, lane);
+    for (int j = 0; j < 2 && lane[j] >= 0; j++)
+        r->heads[lane[j]].state = HEAD_RUNNING;
+    account(sim, r, 1, 0);
+    note(sim, r, number, TIME_START);
+}
+
+/* `op` of rank r is ready: start the message if the other side is too. */
+static void message_try(struct sim *sim, struct rank *r, const struct op *op)
+{
+    int sends = op->kind == OP_SEND;
+    int other = sends ? LANE_RECV(op->channel) : LANE_SEND(op->channel);
+
+    if (op->peer < 0 || op->peer >= sim->ranks)
+        return;
+    struct rank *p = &sim->rank[op->peer];
+    struct head *h = &p->heads[other];
+    if (h->state != HEAD_READY)
+        return;
+    const struct op *answer = &p->s->ops[h->op];
+    if (answer->kind == OP_COLLECTIVE || answer->peer != r - sim->rank)
+        return;
+    comm_start(sim, r, op);
+    comm_start(sim, p, answer);
+    int64_t bytes = sends ? op_work(r->s, op).sent_bytes
+                          : op_work(p->s, answer).sent_bytes;
+    int64_t tiles;
+    pool_operands_get(r->s->pool, op->operands, &tiles);
+    double end = sim->now + sim->o->network->message(sim->m, bytes);
+    end = fmax(end, charge(sim, r, tiles, bytes));
+    end = fmax(end, charge(sim, p, tiles, bytes));
+    if (sends)
+        push(sim, end, EVENT_MESSAGE, r, (int32_t)(op - r->s->ops));
+    else
+        push(sim, end, EVENT_MESSAGE, p, h->op);
+}
+
+static struct rank *member(const struct sim *sim, const struct collective_shape
+                           *c, int64_t i, const struct op **op)
+{
+    struct rank *r = &sim->rank[c->ranks[i]];
+
+    *op = &r->s->ops[r->heads[LANE_SEND((*op)->channel)].op];
+    return r;
+}
+
+static void collective_try(struct sim *sim, struct rank *r,
+                           const struct op *op)
+{
+    struct collective_shape c = op_collective(r->s, op);
+    int32_t *gathered = &sim->gathered[op->peer * CHANNELS + op->channel];
+    double end = sim->now;
+
+    if (++*gathered < c.members)
+        return;
+    *gathered = 0;
+    for (int64_t i = 0; i < c.members; i++) {
+        const struct op *own = op;
+        struct rank *p = member(sim, &c, i, &own);
+        struct work w = op_work(p->s, own);
+        comm_start(sim, p, own);
+        end = fmax(end, sim->now
+                   + sim->o->network->collective(sim->m, p->s, own));
+        end = fmax(end, charge(sim, p, 2 * (c.members - 1) * c.tiles,
+                               w.sent_bytes + w.received_bytes));
+    }
+    push(sim, end, EVENT_COLLECTIVE, r, (int32_t)(op - r->s->ops));
+}
+
+/* ---- Lanes ------------------------------------------------------------------------ */
+
+static int deps_met(const struct sim *sim, const struct rank *r,
+                    struct head *h)
+{
+    const struct op *op = &r->s->ops[h->op];
+
+    for (; h->dep < op->dep_count; h->dep++)
+        if (!sim->done[r->base + r->s->deps[op->dep_first + h->dep].op])
+            return 0;
+    return 1;
+}
+
+static void head_ready(struct sim *sim, struct rank *r, int lane)
+{
+    struct head *h = &r->heads[lane];
+    const struct op *op = &r->s->ops[h->op];
+
+    h->state = HEAD_READY;
+    r->blocked &= ~(1u << lane);
+    note(sim, r, h->op, TIME_READY);
+    if (op->kind == OP_SEND || op->kind == OP_RECV)
+        message_try(sim, r, op);
+    else if (op->kind == OP_COLLECTIVE)
+        collective_try(sim, r, op);
+    else
+        engine_start(sim, r, lane_engine(sim, r, lane));
+}
+
+/* Whatever can begin at r, begins. */
+static void advance(struct sim *sim, struct rank *r)
+{
+    for (uint32_t lanes = r->blocked; lanes; lanes &= lanes - 1) {
+        int lane = __builtin_ctz(lanes), both[2];
+        struct head *h = &r->heads[lane];
+        op_lanes(&r->s->ops[h->op], both);
+        /* A collective is looked after on its first lane, once it is at the
+         * head of both. */
+        if (both[1] >= 0
+            && (lane == both[1] || r->heads[both[1]].op != h->op
+                || r->heads[both[1]].state != HEAD_BLOCKED))
+            continue;
+        if (!deps_met(sim, r, h))
+            continue;
+        if (both[1] >= 0) {
+            r->heads[both[1]].state = HEAD_READY;
+            r->blocked &= ~(1u << both[1]);
+        }
+        head_ready(sim, r, lane);
+    }
+    for (int i = 0; i < ENGINES; i++)
+        engine_start(sim, r, &r->engines[i]);
+}
+
+static void complete(struct sim *sim, struct rank *r, int32_t number)
+{
+    int lane[2];
+
+    sim->done[r->base + number] = 1;
+    sim->left--;
+    note(sim, r, number, TIME_END);
+    op_lanes(&r->s->ops[number], lane);
+    if (lane[0] >= LANE_FIRST_CHANNEL)
+        account(sim, r, -1, 0);
+    for (int j = 0; j < 2 && lane[j] >= 0; j++) {
+        int32_t next = sim->next[2 * (r->base + number) + j];
+        r->heads[lane[j]] = (struct head){
+            next, 0, next < 0 ? HEAD_NONE : HEAD_BLOCKED
+        };
+        if (next >= 0)
+            r->blocked |= 1u << lane[j];
+    }
+    advance(sim, r);
+}
+
+/* ---- Events ----------------------------------------------------------------------- */
+
+/* Communication is over; a computing core sees it when it next looks. */
+static void seen(struct sim *sim, struct rank *r, int32_t number)
+{
+    const struct engine *g = &r->engines[0];
+    double poll = sim->m->poll_interval;
+
+    if (sim->o->network->host && sim->m->shared_core && poll > 0
+        && g->op >= 0) {
+        double looks = ceil((sim->now - g->start) / poll);
+        double when = fmin(g->start + looks * poll, g->end);
+        if (when > sim->now) {
+            push(sim, when, EVENT_SEEN, r, number);
+            return;
+        }
+    }
+    complete(sim, r, number);
+}
+
+static void engine_event(struct sim *sim, struct rank *r, int32_t number)
+{
+    struct engine *g = &r->engines[0];
+
+    if (g->op != number)
+        g = &r->engines[1];
+    if (g->end > sim->now) {    /* lengthened meanwhile */
+        push(sim, g->end, EVENT_ENGINE, r, number);
+        return;
+    }
+    g->op = -1;
+    g->host_until = sim->now;
+    int lane[2];
+    op_lanes(&r->s->ops[number], lane);
+    account(sim, r, 0, -(lane[0] == LANE_COMPUTE));
+    complete(sim, r, number);
+}
+
+static void handle(struct sim *sim, struct event ev)
+{
+    struct rank *r = &sim->rank[ev.rank];
+    const struct op *op = &r->s->ops[ev.op];
+
+    switch (ev.kind) {
+    case EVENT_ENGINE:
+        engine_event(sim, r, ev.op);
+        return;
+    case EVENT_MESSAGE: {
+        struct rank *p = &sim->rank[op->peer];
+        int32_t answer = p->heads[LANE_RECV(op->channel)].op;
+        seen(sim, p, answer);
+        seen(sim, r, ev.op);
+        return;
+    }
+    case EVENT_COLLECTIVE: {
+        struct collective_shape c = op_collective(r->s, op);
+        for (int64_t i = 0; i < c.members; i++) {
+            const struct op *own = op;
+            struct rank *p = member(sim, &c, i, &own);
+            seen(sim, p, (int32_t)(own - p->s->ops));
+        }
+        return;
+    }
+    case EVENT_SEEN:
+        complete(sim, r, ev.op);
+        return;
+    }
+}
+
+/* ---- Results ------------------------------------------------------------------------ */
+
+/* Names the ops at the heads of lanes that never ran. */
+static void report_stuck(const struct sim *sim, struct error *e)
+{
+    size_t at;
+
+    fail(e, "deadlock: %" PRId64 " of %" PRId64 " ops never ran:", sim->left,
+         sim->n_ops);
+    for (int64_t i = 0; i < sim->ranks; i++) {
+        const struct rank *r = &sim->rank[i];
+        for (int l = 0; l < LANES; l++) {
+            char name[96];
+            if (r->heads[l].state == HEAD_NONE)
+                continue;
+            const struct op *op = &r->s->ops[r->heads[l].op];
+            op_name(r->s, op, name, sizeof name);
+            at = strlen(e->text);
+            if (at + sizeof name + 48 > sizeof e->text) {
+                snprintf(e->text + at, sizeof e->text - at, " ...");
+                return;
+            }
+            snprintf(e->text + at, sizeof e->text - at,
+                     "%s rank %" PRId64 " op %d %s",
+                     e->text[at - 1] == ':' ? "" : ",", i, r->heads[l].op,
+                     name);
+        }
+    }
+}
+
+static int span_order(const void *a, const void *b)
+{
+    const struct span *x = a, *y = b;
+
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    if (x->start != y->start)
+        return x->start < y->start ? -1 : 1;
+    return x->op < y->op ? -1 : x->op > y->op;
+}
+
+static void make_spans(const struct sim *sim, struct simulate_result *res)
+{
+    res->spans = xcalloc((size_t)max64(sim->n_ops, 1), sizeof *res->spans);
+    for (int64_t i = 0; i < sim->ranks; i++) {
+        const struct rank *r = &sim->rank[i];
+        struct span *first = res->spans + res->n_spans;
+        for (int32_t j = 0; j < r->s->n_ops; j++) {
+            const double *t = sim->times[r->base + j];
+            int lane[2];
+            if (!sim->done[r->base + j])
+                continue;
+            op_lanes(&r->s->ops[j], lane);
+            res->spans[res->n_spans++] = (struct span){
+                .start = llround(t[TIME_START] * 1e9),
+                .end = llround(t[TIME_END] * 1e9),
+                .ready = llround(t[TIME_READY] * 1e9),
+                .entry = sim->o->entry, .rank = (int32_t)i, .op = j,
+                .lane = lane[0]
+            };
+        }
+        qsort(first, (size_t)(res->spans + res->n_spans - first),
+              sizeof *first, span_order);
+    }
+}
+
+static void finish(struct sim *sim, struct simulate_result *res)
+{
+    double communicated = 0, hidden = 0;
+
+    *res = (struct simulate_result){ .deadlock = sim->left > 0 };
+    res->rank_seconds = xcalloc((size_t)sim->ranks, sizeof(double));
+    for (int64_t i = 0; i < sim->ranks; i++) {
+        /* The last change at a rank is the end of its last op. */
+        res->rank_seconds[i] = sim->rank[i].last;
+        res->seconds = fmax(res->seconds, sim->rank[i].last);
+        communicated += sim->rank[i].communicated;
+        hidden += sim->rank[i].hidden;
+    }
+    res->seconds += sim->m->repeat_overhead;
+    res->overlap = communicated > 0 ? hidden / communicated : NAN;
+    if (res->deadlock) {
+        res->seconds = NAN;
+        report_stuck(sim, &res->stuck);
+    }
+    if (sim->o->record)
+        make_spans(sim, res);
+}
+
+void simulate(const struct schedule *const *schedules, int64_t ranks,
+              const struct machine *m, const struct simulate_options *o,
+              struct simulate_result *result)
+{
+    struct sim sim;
+
+    sim_create(&sim, schedules, ranks, m, o);
+    for (int64_t r = 0; r < ranks; r++)
+        advance(&sim, &sim.rank[r]);
+    while (sim.events.n > 0) {
+        struct event ev = events_pop(&sim.events);
+        sim.now = ev.time;
+        handle(&sim, ev);
+    }
+    finish(&sim, result);
+    sim_destroy(&sim);
+}
+
+void simulate_result_clear(struct simulate_result *r)
+{
+    free(r->rank_seconds);
+    free(r->spans);
+    *r = (struct simulate_result){ 0 };
+}

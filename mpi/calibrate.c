@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * spar calibrate: what is measured, in which order, and the file. */
+#include <config.h>
+
+#include "mpi/calibrate_internal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- Timing ---------------------------------------------------------------------- */
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+double quartile(double *values, int n)
+{
+    qsort(values, (size_t)n, sizeof *values, ascending);
+    return values[n / 4];
+}
+
+double core_seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double time_batch(void (*fn)(void *), void *arg, int64_t calls)
+{
+    double start = core_seconds();
+
+    for (int64_t i = 0; i < calls; i++)
+        fn(arg);
+    return core_seconds() - start;
+}
+
+double time_call(const struct calibration *c, void (*fn)(void *), void *arg)
+{
+    double values[16], seconds;
+    int64_t calls = 1;
+    int n = c->batches;
+
+    while ((seconds = time_batch(fn, arg, calls)) < c->least_seconds)
+        calls *= 2;
+    if (seconds > 10 * c->least_seconds)
+        n = 2;                  /* long enough to be steady */
+    values[0] = seconds / (double)calls;
+    for (int i = 1; i < n; i++)
+        values[i] = time_batch(fn, arg, calls) / (double)calls;
+    return quartile(values, n);
+}
+
+double digits(double value)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%.5g", value);
+    return strtod(text, NULL);
+}
+
+double mean_over_ranks(const struct calibration *c, double value)
+{
+    double sum;
+
+    MPI_Allreduce(&value, &sum, 1, MPI_DOUBLE, MPI_SUM, c->comm);
+    return digits(sum / c->ranks);
+}
+
+void quiet_barrier(const struct calibration *c)
+{
+    MPI_Request r;
+    int done = 0;
+
+    MPI_Ibarrier(c->comm, &r);
+    while (!done) {
+        MPI_Test(&r, &done, MPI_STATUS_IGNORE);
+        if (!done)
+            usleep(500);
+    }
+}
+
+void say(const struct calibration *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (c->rank != 0)
+        return;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    putc('\n', stderr);
+}
+
+/* ---- The machine ------------------------------------------------------------------ */
+
+/* OpenBLAS' own word, where the program has it. */
+extern char *openblas_get_config(void) __attribute__((weak));
+
+static char *software_versions(void)
+{
+    char library[MPI_MAX_LIBRARY_VERSION_STRING], word[64] = "MPI";
+    char blas[64] = "";
+    int length;
+
+    MPI_Get_library_version(library, &length);
+    /* "MPICH Version:      4.0.2" */
+    if (sscanf(library, "MPICH Version: %40s", word) == 1)
+        snprintf(library, sizeof library, "MPICH %s", word);
+    else
+        library[strcspn(library, ",\n")] = '\0';
+    if (openblas_get_config != NULL
+        && sscanf(openblas_get_config(), "OpenBLAS %40s", word) == 1)
+        snprintf(blas, sizeof blas, "OpenBLAS %s, ", word);
+    return xasprintf("%s, %s%s", library, blas, topo_version());
+}
+
+static char *iso_time(void)
+{
+    char text[32];
+    time_t now = time(NULL);
+    struct tm utc;
+
+    gmtime_r(&now, &utc);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return xstrdup(text);
+}
+
+/* Cores of all nodes, as many as the launcher left to their processes. */
+static int count_cores(MPI_Comm comm, MPI_Comm node)
+{
+    int cores = topo_cores(), local, total, rank;
+
+    MPI_Comm_rank(node, &rank);
+    MPI_Comm_size(node, &local);
+    MPI_Allreduce(MPI_IN_PLACE, &cores, 1, MPI_INT, MPI_MAX, node);
+    if (cores == 1)             /* each bound to its own */
+        cores = local;
+    cores = rank == 0 ? cores : 0;
+    MPI_Allreduce(&cores, &total, 1, MPI_INT, MPI_SUM, comm);
+    return total;
+}
+
+static struct machine *this_machine(const struct calibration *c)
+{
+    struct machine *m = xcalloc(1, sizeof *m);
+    MPI_Comm node;
+    int local;
+
+    MPI_Comm_split_type(c->comm, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL,
+                        &node);
+    MPI_Comm_rank(node, &local);
+    snprintf(m->name, sizeof m->name, "local");
+    snprintf(m->processor, sizeof m->processor, "%s", topo_processor());
+    m->cores = count_cores(c->comm, node);
+    m->measured_ranks = c->ranks;
+    m->memory_bytes = topo_memory();
+    m->shared_core = 1;
+    m->versions = software_versions();
+    m->created = iso_time();
+    topo_bind(local);
+    MPI_Comm_free(&node);
+    return m;
+}
+
+/* ---- The file ---------------------------------------------------------------------- */
+
+static char *output_path(const struct calibrate_request *r)
+{
+    const char *local = getenv("SPAR_LOCAL"), *home = getenv("HOME");
+
+    if (r->output != NULL)
+        return xstrdup(r->output);
+    if (local != NULL && *local)
+        return xstrdup(local);
+    return xasprintf("%s/.config/spar/local.yaml", home ? home : ".");
+}
+
+/* The folders above `path`. */
+static int make_folders(const char *path, struct error *e)
+{
+    char *copy = xstrdup(path);
+    int rc = 0;
+
+    for (char *at = strchr(copy + 1, '/'); at && !rc; at = strchr(at + 1, '/')) {
+        *at = '\0';
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST)
+            rc = fail(e, "%s: %s", copy, strerror(errno));
+        *at = '/';
+    }
+    free(copy);
+    return rc;
+}
+
+/* Say now, not after the measurements, that the file cannot be written. */
+static int check_output(const char *path, struct error *e)
+{
+    struct stat st;
+
+    if (make_folders(path, e) != 0)
+        return -1;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return fail(e, "%s: %s", path, strerror(EISDIR));
+    char *folder = xstrdup(path), *slash = strrchr(folder, '/');
+    if (slash != NULL)
+        slash[slash == folder] = '\0';
+    int rc = access(slash != NULL ? folder : ".", W_OK);
+    free(folder);
+    return rc ? fail(e, "%s: %s", path, strerror(errno)) : 0;
+}
+
+static int write_file(const struct machine *m, const char *path,
+                      struct error *e)
+{
+    char *temporary = xasprintf("%s.%d.tmp", path, (int)getpid());
+    FILE *f = fopen(temporary, "w");
+    int rc = 0;
+    if (f == NULL) {
+        rc = fail(e, "%s: %s", path, strerror(errno));
+    } else {
+        int bad = machine_write(m, f) != 0 || fsync(fileno(f)) != 0;
+        bad |= fclose(f) != 0;
+        if (bad || rename(temporary, path) != 0)
+            rc = fail(e, "%s: %s", path, strerror(errno));
+        if (rc != 0)
+            unlink(temporary);
+    }
+    free(temporary);
+    return rc;
+}
+
+/* ---- The command -------------------------------------------------------------------- */
+
+static void measure(struct calibration *c)
+{
+    c->m = this_machine(c);
+    say(c, "%s, %d cores, %d ranks measure at once, kernel %s",
+        *c->m->processor ? c->m->processor : "processor not known",
+        c->m->cores, c->ranks, c->kernel->name);
+    if (c->ranks > c->m->cores)
+        say(c, "warning: more ranks than cores: the numbers are of a crowded "
+            "machine");
+    calibrate_frame(c);
+    calibrate_compute(c);
+    calibrate_link(c);
+}
+
+static int measure_and_write(struct calibration *c, struct error *e)
+{
+    char *path = output_path(c->request);
+    int rc = agree(c->rank ? 0 : check_output(path, e), e, c->comm);
+
+    if (rc == 0) {
+        measure(c);
+        rc = agree(c->rank ? 0 : write_file(c->m, path, e), e, c->comm);
+        if (rc == 0 && c->rank == 0)
+            printf("wrote %s: surfaces fit to %.1f %%\n", path,
+                   100 * c->m->fit_error);
+        machine_destroy(c->m);
+    }
+    free(path);
+    return rc;
+}
+
+int calibrate_command(const struct calibrate_request *request)
+{
+    struct calibration c = { .request = request, .least_seconds = 0.02,
+                             .batches = 5 };
+    struct error e = { 0 };
+    int started, rc;
+
+    if (request->quick) {
+        c.least_seconds = 0.004;
+        c.batches = 3;
+    }
+    MPI_Initialized(&started);
+    if (!started)
+        MPI_Init(NULL, NULL);
+    MPI_Comm_dup(MPI_COMM_WORLD, &c.comm);
+    MPI_Comm_rank(c.comm, &c.rank);
+    MPI_Comm_size(c.comm, &c.ranks);
+    c.kernel = kernel_find(request->kernel ? request->kernel : "auto", &e);
+    rc = agree(c.kernel ? 0 : -1, &e, c.comm);
+    if (rc == 0)
+        rc = measure_and_write(&c, &e);
+    MPI_Comm_free(&c.comm);
+    if (!started)
+        MPI_Finalize();
+    return rc;
+}

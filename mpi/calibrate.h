@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Calibrate: measure this machine and write it as a machine file
+ * (topo/machine.h), for `machine: local`. */
+#ifndef SPAR_CALIBRATE_H
+#define SPAR_CALIBRATE_H
+
+#include "base/base.h"
+
+struct calibrate_request {
+    const char *output;         /* NULL: $SPAR_LOCAL, else
+                                   ~/.config/spar/local.yaml */
+    const char *kernel;         /* backend name; NULL or "auto": the fastest */
+    const int64_t *head_dims;   /* [n_head_dims]; NULL: 64 and 128 */
+    int64_t n_head_dims;
+    const int64_t *groups;      /* [n_groups] query heads per KV head;
+                                   NULL: 1 and 4 */
+    int64_t n_groups;
+    const enum dtype *dtypes;   /* [n_dtypes]; NULL: fp32 */
+    int64_t n_dtypes;
+    int quick;                  /* coarse grid: 10-15 s at the defaults */
+};
+
+/* Collective over MPI_COMM_WORLD: initialises MPI if nobody has, and then
+ * finalises it.  All ranks measure at the same time, as in a run; with two or
+ * more also messages, between ranks 0 and 1.  Rank 0 prints what was found and
+ * writes the file (temporary name, then rename).
+ * Returns the exit status, the same on every rank. */
+int calibrate_command(const struct calibrate_request *request);
+
+#endif

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Messages between the first and the last rank, sent and received as the host
+ * transport does; the others wait quietly. */
+#include <config.h>
+
+#include "mpi/calibrate_internal.h"
+
+#include <math.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TAG = 1, MESSAGES = 64, LARGEST = 64 << 20, LARGEST_QUICK = 8 << 20 };
+
+/* The other of the pair, or -1 for a rank that has no part. */
+static int partner(const struct calibration *c)
+{
+    return c->rank == 0 ? c->ranks - 1 : c->rank == c->ranks - 1 ? 0 : -1;
+}
+
+static void wait_for(MPI_Request *r, int n)
+{
+    MPI_Status status[2 * MESSAGES];
+    int done = 0;
+
+    while (!done) {
+        MPI_Testall(n, r, &done, status);
+        if (!done)
+            sched_yield();
+    }
+}
+
+/* ---- Ping-pong -------------------------------------------------------------------- */
+
+static void ping(const struct calibration *c, void *data, int bytes, int peer)
+{
+    MPI_Request r;
+
+    MPI_Isend(data, bytes, MPI_BYTE, peer, TAG, c->comm, &r);
+    wait_for(&r, 1);
+}
+
+static void pong(const struct calibration *c, void *data, int bytes, int peer)
+{
+    MPI_Request r;
+
+    MPI_Irecv(data, bytes, MPI_BYTE, peer, TAG, c->comm, &r);
+    wait_for(&r, 1);
+}
+
+/* Seconds one way: the lower quartile of half the round trips. */
+static double ping_pong(const struct calibration *c, char *out, char *in,
+                        int bytes, int peer)
+{
+    enum { MOST = 200 };
+    double trips[MOST];
+    int n = (int)max64(5, min64(MOST, (16 << 20) / bytes));
+
+    for (int i = -2; i < n; i++) {
+        int64_t start = clock_now();
+        if (c->rank == 0) {
+            ping(c, out, bytes, peer);
+            pong(c, in, bytes, peer);
+        } else {
+            pong(c, in, bytes, peer);
+            ping(c, out, bytes, peer);
+        }
+        if (i >= 0)
+            trips[i] = (double)(clock_now() - start) * 1e-9;
+    }
+    return quartile(trips, n) / 2;
+}
+
+static void measure_times(const struct calibration *c, char *out, char *in)
+{
+    struct link_point *p = NULL;
+    int64_t n = 0, cap = 0;
+    int64_t largest = c->request->quick ? LARGEST_QUICK : LARGEST;
+
+    for (int64_t bytes = 8; bytes <= largest; bytes *= 2) {
+        struct link_point now = { bytes, 1 };
+        if (partner(c) >= 0)
+            now.seconds = ping_pong(c, out, in, (int)bytes, partner(c));
+        ARRAY_PUSH(p, n, cap, now);
+    }
+    quiet_barrier(c);
+    for (int64_t i = 0; i < n; i++)
+        MPI_Bcast(&p[i].seconds, 1, MPI_DOUBLE, 0, c->comm);
+    link_fit(&c->m->link, p, n);
+    for (int64_t i = 0; i < c->m->link.n; i++) {
+        struct link_segment *g = &c->m->link.segments[i];
+        g->latency = digits(g->latency);
+        g->bandwidth = digits(g->bandwidth);
+        g->error = digits(g->error);
+    }
+    free(p);
+}
+
+/* ---- The host's part --------------------------------------------------------------- */
+
+/* Seconds that MPI's calls take for a message that need not wait. */
+static double call_seconds(const struct calibration *c, char *out, char *in,
+                           int peer)
+{
+    enum { TRIES = 15 };
+    MPI_Request r[2 * MESSAGES];
+    double tries[TRIES];
+
+    for (int t = 0; t < TRIES; t++) {
+        MPI_Sendrecv(out, 1, MPI_BYTE, peer, TAG, in, 1, MPI_BYTE, peer, TAG,
+                     c->comm, MPI_STATUS_IGNORE);
+        double start = core_seconds();
+        for (int i = 0; i < MESSAGES; i++) {
+            MPI_Irecv(in + 8 * i, 8, MPI_BYTE, peer, TAG, c->comm,
+                      &r[MESSAGES + i]);
+            MPI_Isend(out + 8 * i, 8, MPI_BYTE, peer, TAG, c->comm, &r[i]);
+        }
+        wait_for(r, 2 * MESSAGES);
+        tries[t] = (core_seconds() - start) / (2 * MESSAGES);
+    }
+    return quartile(tries, TRIES);
+}
+
+/* Messages both ways, one after the other, moved on by a kernel's polls. */
+struct exchange {
+    const struct calibration *c;
+    int peer, bytes, left[2];   /* to send, to receive */
+    char *data[2];
+    MPI_Request r[2];
+    int64_t moved;              /* bytes, both ways */
+};
+
+static void exchange_next(struct exchange *x, int way)
+{
+    if (x->left[way]-- <= 0)
+        x->r[way] = MPI_REQUEST_NULL;
+    else if (way == 0)
+        MPI_Isend(x->data[0], x->bytes, MPI_BYTE, x->peer, TAG, x->c->comm,
+                  &x->r[0]);
+    else
+        MPI_Irecv(x->data[1], x->bytes, MPI_BYTE, x->peer, TAG, x->c->comm,
+                  &x->r[1]);
+}
+
+static void exchange_poll(void *arg)
+{
+    struct exchange *x = arg;
+    MPI_Status status[2];
+    int n, which[2];
+
+    MPI_Testsome(2, x->r, &n, which, status);
+    for (int i = 0; i < n; i++) {
+        x->moved += x->bytes;
+        exchange_next(x, which[i]);
+    }
+}
+
+static void exchange_start(struct exchange *x, int messages)
+{
+    x->left[0] = x->left[1] = messages;
+    exchange_next(x, 1);
+    exchange_next(x, 0);
+    x->moved = 0;
+}
+
+/* Seconds of `calls` blocks while `messages` go each way. */
+static double exchange_compute(struct exchange *x, struct block_bench *b,
+                               int calls, int messages)
+{
+    exchange_start(x, messages);
+    double start = core_seconds();
+    for (int i = 0; i < calls; i++)
+        block_bench_call(b);
+    double seconds = core_seconds() - start;
+    int64_t moved = x->moved;
+    while (x->r[0] != MPI_REQUEST_NULL || x->r[1] != MPI_REQUEST_NULL)
+        exchange_poll(x);
+    x->moved = moved;
+    return seconds;
+}
+
+/* How much longer a computing rank takes, by byte moved meanwhile. */
+static double host_per_byte(const struct calibration *c, char *out, char *in,
+                            int peer)
+{
+    enum { TRIES = 7, BYTES = 1 << 20, COUNT = 16 };
+    struct exchange x = { .c = c, .peer = peer, .bytes = BYTES,
+                          .data = { out, in } };
+    struct block_bench *b = block_bench_create(c, DTYPE_FP32, 64, 1, 1024);
+    double tries[TRIES], block;
+
+    block_bench_shape(b, BLOCK_FULL, 0, 1024, 1024);
+    block = time_call(c, block_bench_call, b);
+    block_bench_poll(b, (struct poll){ exchange_poll, &x });
+    /* Long enough for all messages to move meanwhile. */
+    double message = machine_message_seconds(c->m, BYTES);
+    int calls = 2 + (int)(4 * COUNT * message / block);
+    MPI_Bcast(&calls, 1, MPI_INT, 0, c->comm);
+    for (int t = 0; t < TRIES; t++) {
+        MPI_Sendrecv(out, 1, MPI_BYTE, peer, TAG, in, 1, MPI_BYTE, peer, TAG,
+                     c->comm, MPI_STATUS_IGNORE);
+        double quiet = exchange_compute(&x, b, calls, 0);
+        double busy = exchange_compute(&x, b, calls, COUNT);
+        tries[t] = x.moved ? (busy - quiet) / (double)x.moved : 0;
+    }
+    block_bench_destroy(b);
+    return fmax(0, quartile(tries, TRIES));
+}
+
+/* ---- All -------------------------------------------------------------------------------- */
+
+static void report_link(const struct calibration *c)
+{
+    const struct link *l = &c->m->link;
+
+    for (int64_t i = 0; i < l->n; i++)
+        say(c, "messages from %.6g kB: %.2f us + size / %.2f GB/s, fit error "
+            "%.1f %%", (double)l->segments[i].from * 1e-3,
+            l->segments[i].latency * 1e6, l->segments[i].bandwidth * 1e-9,
+            100 * l->segments[i].error);
+    say(c, "a message takes %.2f us of a core, and %.1f us a MB moved meanwhile",
+        l->overhead * 1e6, l->host_per_byte * 1e12);
+}
+
+void calibrate_link(const struct calibration *c)
+{
+    double host[2] = { 0 };
+
+    if (c->ranks < 2) {
+        say(c, "one rank: messages not measured");
+        return;
+    }
+    char *out = xalign(LARGEST), *in = xalign(LARGEST);
+    memset(out, 1, LARGEST);
+    memset(in, 1, LARGEST);
+    measure_times(c, out, in);
+    MPI_Comm pair;
+    MPI_Comm_split(c->comm, partner(c) < 0, c->rank, &pair);
+    if (partner(c) >= 0) {
+        struct calibration two = *c;
+        two.comm = pair;
+        two.ranks = 2;
+        MPI_Comm_rank(pair, &two.rank);
+        host[0] = mean_over_ranks(&two, call_seconds(&two, out, in,
+                                                     1 - two.rank));
+        host[1] = mean_over_ranks(&two, host_per_byte(&two, out, in,
+                                                      1 - two.rank));
+    }
+    MPI_Comm_free(&pair);
+    quiet_barrier(c);
+    MPI_Bcast(host, 2, MPI_DOUBLE, 0, c->comm);
+    c->m->link.overhead = digits(host[0] + c->m->op_overhead);
+    c->m->link.host_per_byte = host[1];
+    free(out);
+    free(in);
+    report_link(c);
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One entry of `strategies`: schedule, memory, repeats, verification. */
+#include <config.h>
+
+#include "cli/progress.h"
+#include "mpi/run_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An entry at work on this rank. */
+struct work_place {
+    struct session *s;
+    struct entry *x;
+    int64_t index;
+    const char *name;
+    struct schedule *schedule;
+    struct memory memory;
+    struct transport *transport;
+    double flops;               /* of all ranks */
+    int64_t sent;               /* bytes of one repetition */
+};
+
+static void show(const struct work_place *w, const char *what, int64_t i,
+                 int64_t n)
+{
+    if (w->s->rank == 0)
+        progress("%s: %s %d of %d", w->name, what, (int)i + 1, (int)n);
+}
+
+/* ---- What the schedules say ------------------------------------------------------- */
+
+static int64_t *gather(const struct session *s, int64_t mine)
+{
+    int64_t *all = s->rank ? NULL : xcalloc((size_t)s->ranks, sizeof *all);
+
+    MPI_Gather(&mine, 1, MPI_INT64_T, all, 1, MPI_INT64_T, 0, s->comm);
+    return all;
+}
+
+static void build(struct work_place *w)
+{
+    struct session *s = w->s;
+    struct entry *x = w->x;
+    uint64_t *hashes = xcalloc((size_t)s->ranks, sizeof *hashes);
+
+    w->schedule = plan_build(x->plan, s->rank);
+    MPI_Allgather(&w->schedule->hash, 1, MPI_UINT64_T, hashes, 1, MPI_UINT64_T,
+                  s->comm);
+    x->hash = schedule_hash_all(hashes, s->ranks);
+    free(hashes);
+    w->flops = schedule_flops(w->schedule);
+    MPI_Allreduce(MPI_IN_PLACE, &w->flops, 1, MPI_DOUBLE, MPI_SUM, s->comm);
+    x->flops = w->flops;
+    x->pairs = gather(s, schedule_pairs(w->schedule));
+    x->peak_bytes = gather(s, (int64_t)w->schedule->peak_bytes);
+    if (s->rank)
+        return;
+    x->bytes_expected = xcalloc((size_t)s->ranks, sizeof *x->bytes_expected);
+    for (int32_t r = 0; r < s->ranks; r++)
+        x->bytes_expected[r] = plan_bytes_expected(x->plan, r);
+}
+
+/* ---- Memory -------------------------------------------------------------------------- */
+
+static int n_results(const struct session *s)
+{
+    return s->scenario->job.pass == PASS_FORWARD ? RESULT_LSE + 1 : RESULTS;
+}
+
+/* Elements of a result. */
+static int64_t result_size(const struct session *s, int r)
+{
+    const struct job *job = &s->scenario->job;
+
+    return job->tokens * tensor_heads(job, result_tensors[r])
+           * tensor_width(job, result_tensors[r]);
+}
+
+/* Bytes that rank 0 takes to collect and verify. */
+static int64_t verify_needs(const struct session *s)
+{
+    int64_t bytes = 0;
+
+    for (int r = 0; r < n_results(s); r++)
+        bytes += result_size(s, r) * (int64_t)sizeof(float);
+    if (s->scenario->verify == VERIFY_NONE)
+        return s->request->tensors ? bytes : 0;
+    if (!s->verify)
+        bytes += (int64_t)verify_bytes(&s->scenario->job,
+                                       s->scenario->verify);
+    return bytes;
+}
+
+int memory_fits(const struct session *s, const struct schedule *schedule,
+                struct error *e)
+{
+    int64_t peak = (int64_t)schedule->peak_bytes;
+    int64_t extra = s->rank ? 0 : verify_needs(s), all = peak + extra;
+    int64_t available = topo_memory_available();
+
+    MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT64_T, MPI_SUM, s->node);
+    MPI_Bcast(&available, 1, MPI_INT64_T, 0, s->node);
+    if (!available || all <= available)
+        return 0;
+    char verify[96] = "", others[64] = "";
+    if (extra)
+        snprintf(verify, sizeof verify, ", %.3f GiB of it to verify "
+                 "(run.verify: sampled, none)", (double)extra / 0x1p30);
+    if (s->node_ranks > 1)
+        snprintf(others, sizeof others, " for the %d ranks of its node, that "
+                 "need %.3f GiB", s->node_ranks, (double)all / 0x1p30);
+    return fail(e, "out of memory: rank %d needs %.3f GiB%s; %.3f GiB "
+                "available%s", s->rank, (double)(peak + extra) / 0x1p30,
+                verify, (double)available / 0x1p30, others);
+}
+
+static int allocate(struct work_place *w, struct error *e)
+{
+    if (memory_fits(w->s, w->schedule, e)
+        || memory_create(&w->memory, w->schedule, 0, e))
+        return -1;
+    memory_poison(&w->memory);
+    memory_load(&w->memory, input_row, w->s);
+    return 0;
+}
+
+/* ---- Repeats -------------------------------------------------------------------------- */
+
+/* Repeat -1: a warm-up. Returns its time on this rank, ns. */
+static int64_t repeat_once(struct work_place *w, int32_t repeat, int recorded)
+{
+    struct session *s = w->s;
+    struct execute_options o = {
+        .kernel = s->kernel, .spool = s->spool, .record = recorded,
+        .entry = (int32_t)w->index, .repeat = repeat,
+        /* A minute longer than all of it at a crawl: someone is stuck. */
+        .stall_seconds = 60 + w->flops / 1e9,
+    };
+
+    MPI_Barrier(s->comm);
+    o.t_zero = recorded ? clocks_zero(s) : clock_now();
+    int64_t start = clock_now();
+    int64_t sent = execute(w->schedule, &w->memory, w->transport, &o);
+    int64_t taken = clock_now() - start;
+    if (w->sent >= 0 && sent != w->sent)
+        die("%s: rank %d sent %lld bytes in one repeat, %lld in another",
+            w->name, s->rank, (long long)sent, (long long)w->sent);
+    w->sent = sent;
+    return taken;
+}
+
+static void run_repeats(struct work_place *w)
+{
+    struct session *s = w->s;
+    const struct scenario *c = s->scenario;
+    int64_t n = c->repeats, *ns = xcalloc((size_t)n + 1, sizeof *ns);
+
+    w->sent = -1;
+    for (int64_t i = 0; i < c->warmups; i++) {
+        show(w, "warm-up", i, c->warmups);
+        repeat_once(w, -1, 0);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        show(w, "repeat", i, n);
+        ns[i] = repeat_once(w, (int32_t)i, 0);
+    }
+    show(w, "traced repeat", 0, 1);
+    memory_poison(&w->memory);
+    ns[n] = repeat_once(w, (int32_t)n, 1);
+    MPI_Allreduce(MPI_IN_PLACE, ns, (int)n + 1, MPI_INT64_T, MPI_MAX, s->comm);
+    w->x->repeat_ns = ns;
+    w->x->spans_ns = ns[n];
+    w->x->bytes_sent = gather(s, w->sent);
+}
+
+/* ---- Verification ------------------------------------------------------------------------ */
+
+static void collect(struct work_place *w)
+{
+    struct session *s = w->s;
+
+    show(w, "collecting results", 0, 1);
+    for (int r = 0; r < n_results(s); r++) {
+        size_t bytes = (size_t)result_size(s, r) * sizeof(float);
+        if (s->rank == 0) {
+            w->x->results[r] = xmalloc(bytes);
+            memset(w->x->results[r], 0xff, bytes);      /* NaN */
+        }
+        collect_tensor(&w->memory, result_tensors[r], w->x->results[r],
+                       s->comm);
+    }
+}
+
+static void print_verdict(const struct work_place *w)
+{
+    const struct verdict *v = &w->x->verdict;
+
+    for (int r = 0; r < RESULTS; r++)
+        if (isnan(v->error[r]) && !isnan(v->gate[r]))
+            fprintf(stderr, "spar: %s: %s is wrong: it has NaN, or rows that "
+                    "nothing wrote\n", w->name, result_names[r]);
+        else if (v->error[r] > v->gate[r])
+            fprintf(stderr, "spar: %s: %s is wrong: error %.3g, at most %.3g\n",
+                    w->name, result_names[r], v->error[r], v->gate[r]);
+    if (!v->compared)
+        fprintf(stderr, "spar: %s: nothing was compared\n", w->name);
+}
+
+static int verify_entry(struct work_place *w)
+{
+    struct session *s = w->s;
+    const struct scenario *c = s->scenario;
+
+    if (c->verify == VERIFY_NONE) {
+        for (int r = 0; r < RESULTS; r++)
+            w->x->verdict.error[r] = w->x->verdict.gate[r] = NAN;
+        return 1;
+    }
+    show(w, "verifying", 0, 1);
+    if (!s->verify)
+        s->verify = verify_create(&c->job, c->verify, input_row, s,
+                                  (uint64_t)c->seed);
+    verify_results(s->verify, (const float *const *)w->x->results,
+                   &w->x->verdict);
+    progress_end();
+    if (!w->x->verdict.passed)
+        print_verdict(w);
+    return w->x->verdict.passed;
+}
+
+/* ---- Physics ------------------------------------------------------------------------------ */
+
+/* No rank of today's CPUs attends faster: one core, flop/s. */
+static const double PLAUSIBLE = 1e12;
+
+static int bytes_match(const struct work_place *w)
+{
+    const struct entry *x = w->x;
+
+    for (int r = 0; r < w->s->ranks; r++) {
+        if (x->bytes_sent[r] == x->bytes_expected[r])
+            continue;
+        fprintf(stderr, "spar: %s: rank %d sent %lld bytes, expected %lld\n",
+                w->name, r, (long long)x->bytes_sent[r],
+                (long long)x->bytes_expected[r]);
+        return 0;
+    }
+    return 1;
+}
+
+/* The null kernel measures the frame and is as fast as it likes. */
+static int rate_plausible(const struct work_place *w)
+{
+    int64_t least = w->x->spans_ns;
+
+    for (int64_t i = 0; i < w->s->scenario->repeats; i++)
+        least = min64(least, w->x->repeat_ns[i]);
+    double rate = w->flops / ((double)least * 1e-9) / w->s->ranks;
+    if (rate <= PLAUSIBLE || strcmp(w->s->kernel->name, "null") == 0)
+        return 1;
+    fprintf(stderr, "spar: %s: %.3g flop/s and rank is more than a core can "
+            "do\n", w->name, rate);
+    return 0;
+}
+
+/* ---- All together -------------------------------------------------------------------------- */
+
+static void judge(struct work_place *w)
+{
+    struct session *s = w->s;
+    int keep = s->request->tensors != NULL;
+    char done = 0;
+
+    if (s->scenario->verify != VERIFY_NONE || keep)
+        collect(w);
+    if (s->rank == 0) {
+        int verified = verify_entry(w), bytes = bytes_match(w);
+        w->x->passed = rate_plausible(w) && verified && bytes;
+        entry_describe(s, w->index);
+    }
+    nap_bcast(&done, 1, s->comm);
+    for (int r = 0; !keep && r < RESULTS; r++) {
+        free(w->x->results[r]);
+        w->x->results[r] = NULL;
+    }
+}
+
+int entry_run(struct session *s, int64_t index)
+{
+    const struct scenario_strategy *st = &s->scenario->strategies[index];
+    struct work_place w = { .s = s, .x = &s->entries[index], .index = index,
+                            .name = st->strategy->name };
+    struct error e = { 0 };
+
+    w.x->predicted = w.x->overlap = NAN;
+    build(&w);
+    int status = agree(allocate(&w, &e), &e, s->comm);
+    if (!status) {
+        w.transport = transport_create(s->scenario->transport, s->comm, &e);
+        run_repeats(&w);
+        transport_destroy(w.transport);
+        judge(&w);
+    }
+    memory_destroy(&w.memory);
+    schedule_destroy(w.schedule);
+    return status;
+}
+
+void entry_clear(struct entry *x)
+{
+    free(x->bytes_sent);
+    free(x->bytes_expected);
+    free(x->pairs);
+    free(x->peak_bytes);
+    free(x->repeat_ns);
+    free(x->reason);
+    for (int r = 0; r < RESULTS; r++)
+        free(x->results[r]);
+    records_entry_clear(&x->trace);
+    plan_destroy(x->plan);
+}

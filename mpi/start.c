@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "base/base.h"
+#include "base/file.h"
+#include "mpi/execute.h"
+#include "mpi/run.h"
+
+#include <stdlib.h>
+
+static void abort_all(int status)
+{
+    MPI_Abort(MPI_COMM_WORLD, status);
+    exit(status);
+}
+
+static char *read_agreed(const char *path, size_t *size, struct error *e)
+{
+    return agree_file(path, size, MPI_COMM_WORLD, e);
+}
+
+int mpi_start(int *argc, char ***argv)
+{
+    int provided, rank;
+
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    die_set_routine(abort_all);
+    file_set_reader(read_agreed);
+    return rank == 0;
+}
+
+int mpi_finish(int status)
+{
+    MPI_Finalize();
+    die_set_routine(NULL);
+    file_set_reader(NULL);
+    return status;
+}

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything but main() is an archive, so that tests can link it.
+noinst_LIBRARIES += libcli.a
+libcli_a_SOURCES = \
+	%D%/cmd_calibrate.c \
+	%D%/cmd_check.c \
+	%D%/cmd_compare.c \
+	%D%/cmd_list.c \
+	%D%/cmd_run.c \
+	%D%/cmd_show.c \
+	%D%/cmd_sim.c \
+	%D%/cmd_topo.c \
+	%D%/cmd_trace.c \
+	%D%/command.h \
+	%D%/output.c \
+	%D%/output.h \
+	%D%/planned.c \
+	%D%/planned.h \
+	%D%/predict.c \
+	%D%/predict.h \
+	%D%/progress.c \
+	%D%/progress.h \
+	%D%/records.c \
+	%D%/records.h \
+	%D%/report.c \
+	%D%/report.h \
+	%D%/scenario.c \
+	%D%/scenario.h \
+	%D%/scenario_data.c \
+	%D%/scenario_internal.h \
+	%D%/scenario_job.c
+libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
+	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
+
+# In link order: users before what they use.
+local_archives = libmodels.a librun.a libstrategy.a libschedule.a libjob.a \
+	libkernel.a libtopo.a libtrace.a libbase.a
+local_libs = $(OPENBLAS_LIBS) $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS)
+
+bin_PROGRAMS += spar
+spar_SOURCES = %D%/main.c
+spar_LDADD = libcli.a libranks.a libcli.a $(local_archives) \
+	$(MPI_LIBS) $(local_libs) $(CUDA_LIBS)
+if HAVE_CUDA
+nodist_EXTRA_spar_SOURCES = dummy.cxx    # links with the C++ compiler
+endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "cli/command.h"
+
+#include "cli/planned.h"
+#include "cli/progress.h"
+#include "schedule/print.h"
+
+#include <inttypes.h>
+
+struct show_options {
+    struct string_list sets;
+    int64_t rank, entry;        /* -1: all */
+    int dot, goal;
+};
+
+enum { MOST = 1 << 20 };
+
+static const struct option_row show_rows[] = {
+    { "rank", 0, OPTION_INT, offsetof(struct show_options, rank), "R", 0,
+      MOST, NULL, "this rank only" },
+    { "entry", 0, OPTION_INT, offsetof(struct show_options, entry), "I", 0,
+      MOST, NULL, "this entry of `strategies` only" },
+    { "dot", 0, OPTION_FLAG, offsetof(struct show_options, dot), NULL, 0, 0,
+      NULL, "as a graph, for Graphviz" },
+    { "goal", 0, OPTION_FLAG, offsetof(struct show_options, goal), NULL, 0, 0,
+      NULL, "as GOAL, for LogGOPSim" },
+    ROW_SET(show_options),
+    ROW_END
+};
+
+static const struct show_options show_initial = { .rank = -1, .entry = -1 };
+
+static void print_entry(FILE *out, struct planned *n,
+                        const struct show_options *o)
+{
+    const struct schedule *const *all;
+
+    if (o->rank >= 0) {
+        struct schedule *one = plan_build(n->plan, (int32_t)o->rank);
+        print_text(out, one);
+        schedule_destroy(one);
+        return;
+    }
+    planned_build(n);
+    progress_end();
+    all = (const struct schedule *const *)n->schedules;
+    if (o->dot)
+        print_dot(out, all, n->ranks);
+    else if (o->goal)
+        print_goal(out, all, n->ranks);
+    else
+        for (int64_t r = 0; r < n->ranks; r++)
+            print_text(out, all[r]);
+}
+
+static int show_entry(const struct scenario *s, int64_t i,
+                      const struct show_options *o, struct error *e)
+{
+    const char *name = s->strategies[i].strategy->name;
+    struct planned n;
+    int rc = SPAR_OK;
+
+    planned_open(&n, s, i, s->ranks);
+    if (n.plan)
+        print_entry(stdout, &n, o);
+    else if (o->entry >= 0)
+        rc = fail_usage(e, "%s does not apply: %s", name, n.reason.text);
+    else
+        fprintf(stderr, "spar: %s does not apply: %s\n", name,
+                n.reason.text);
+    planned_close(&n);
+    return rc;
+}
+
+static int check_choice(const struct scenario *s, const struct show_options *o,
+                        struct error *e)
+{
+    if (o->dot && o->goal)
+        return fail_usage(e, "--dot and --goal: one of them");
+    if (o->rank >= 0 && (o->dot || o->goal))
+        return fail_usage(e, "--rank: --dot and --goal print all ranks");
+    if (o->rank >= s->ranks)
+        return fail_usage(e, "--rank: %" PRId64 " is not below run.ranks, %"
+                          PRId64, o->rank, s->ranks);
+    if (o->entry >= s->n_strategies)
+        return fail_usage(e, "--entry: %" PRId64 " is not below %" PRId64
+                          ", the number of strategies", o->entry,
+                          s->n_strategies);
+    if (o->goal && o->entry < 0 && s->n_strategies > 1)
+        return fail_usage(e, "--goal: one entry a file; choose with --entry");
+    return 0;
+}
+
+static int show_all(const struct scenario *s, const struct show_options *o,
+                    struct error *e)
+{
+    int64_t first = o->entry >= 0 ? o->entry : 0;
+    int64_t last = o->entry >= 0 ? o->entry + 1 : s->n_strategies;
+    int rc = check_choice(s, o, e);
+
+    if (!rc && o->entry < 0)
+        rc = entries_apply(s, s->ranks, e);
+    for (int64_t i = first; i < last && !rc; i++)
+        rc = show_entry(s, i, o, e);
+    return rc;
+}
+
+static int show_exec(const struct call *call, struct error *e)
+{
+    const struct show_options *o = call->options;
+    struct scenario *s = scenario_load(call->operands[0],
+                                       (const char *const *)o->sets.items,
+                                       (int)o->sets.n, e);
+    int rc = -1;
+
+    if (s && !scenario_need_ranks(s, e))
+        rc = show_all(s, o, e);
+    scenario_destroy(s);
+    return rc;
+}
+
+const struct command command_show = {
+    "show", "SCENARIO", "Print the schedules of a scenario: what each rank "
+    "does, op by op.", show_rows, sizeof(struct show_options), &show_initial,
+    1, 1, 0, show_exec
+};

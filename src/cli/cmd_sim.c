@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "cli/command.h"
+
+#include "cli/output.h"
+#include "cli/planned.h"
+#include "cli/progress.h"
+#include "cli/records.h"
+#include "cli/report.h"
+#include "models/simulate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sim_options {
+    int format, network;
+    struct string_list sets;
+    const char *output;
+};
+
+/* By the names of network_models; main's table of words wants constants. */
+static const char *const network_words[] = { "ideal", "loggp", NULL };
+static const struct sim_options sim_initial = { .network = 1 };
+
+static const struct option_row sim_rows[] = {
+    ROW_OUTPUT(sim_options, "write the trace there (SCENARIO.sim.h5)"),
+    { "network", 0, OPTION_WORD, offsetof(struct sim_options, network),
+      "ideal|loggp", 0, 0, network_words, "model of the network (loggp)" },
+    ROW_SET(sim_options),
+    ROW_FORMAT(sim_options),
+    ROW_END
+};
+
+/* All entries of a scenario, simulated. */
+struct sim {
+    const struct scenario *scenario;
+    const struct machine *machine;
+    const struct network_model *network;
+    int64_t n;
+    struct planned *entries;      /* [n] */
+    struct result_row *rows;    /* [n] */
+    struct records records;
+    struct trace_entry *traced; /* [n] */
+    struct span *spans;
+    int64_t n_spans, spans_cap;
+    int stuck;
+};
+
+static void sim_init(struct sim *m, const struct scenario *s,
+                     const struct machine *machine, int network)
+{
+    *m = (struct sim){ .scenario = s, .machine = machine,
+                       .network = network_find(network_words[network]),
+                       .n = s->n_strategies };
+    m->entries = xcalloc((size_t)m->n, sizeof *m->entries);
+    m->rows = xcalloc((size_t)m->n, sizeof *m->rows);
+    m->traced = xcalloc((size_t)m->n, sizeof *m->traced);
+    records_init(&m->records);
+}
+
+static void sim_clear(struct sim *m)
+{
+    for (int64_t i = 0; i < m->n; i++) {
+        free((void *)m->rows[i].bytes_sent);
+        free((void *)m->rows[i].bytes_expected);
+        free((void *)m->rows[i].pairs);
+        free((void *)m->rows[i].peak_bytes);
+        records_entry_clear(&m->traced[i]);
+        planned_close(&m->entries[i]);
+    }
+    records_clear(&m->records);
+    free(m->entries);
+    free(m->rows);
+    free(m->traced);
+    free(m->spans);
+}
+
+/* ---- One entry ----------------------------------------------------------- */
+
+static void fill_row(struct result_row *row, const struct scenario *s,
+                     const struct planned *n)
+{
+    *row = result_unknown();
+    row->strategy = n->asked->strategy->name;
+    row->layout = planned_layout(n);
+    if (!n->plan) {
+        row->reason = n->reason.text;
+        return;
+    }
+    row->ranks = n->ranks;
+    row->pass = s->job.pass;
+    row->dtype = s->job.dtype;
+    row->schedule_hash = planned_hash(n);
+    row->flops = planned_flops(n);
+    row->bytes_sent = planned_bytes_sent(n);
+    row->bytes_expected = planned_bytes_expected(n);
+    row->pairs = planned_pairs(n);
+    row->peak_bytes = planned_peak_bytes(n);
+}
+
+static int bytes_agree(const struct result_row *row)
+{
+    return memcmp(row->bytes_sent, row->bytes_expected,
+                  (size_t)row->ranks * sizeof *row->bytes_sent) == 0;
+}
+
+static void keep_trace(struct sim *m, int64_t i,
+                       const struct simulate_result *r)
+{
+    const struct planned *n = &m->entries[i];
+    struct trace_entry *x = &m->traced[i];
+
+    *x = records_entry(&m->records, n->asked->strategy->name, planned_layout(n),
+                       (const struct schedule *const *)n->schedules, n->ranks);
+    x->repeats = 1;
+    x->repeat_ns = xcalloc(1, sizeof *x->repeat_ns);
+    x->repeat_ns[0] = x->spans_ns = llround(r->seconds * 1e9);
+    m->spans = array_grow(m->spans, m->n_spans + r->n_spans, &m->spans_cap,
+                          sizeof *m->spans);
+    memcpy(m->spans + m->n_spans, r->spans,
+           (size_t)r->n_spans * sizeof *r->spans);
+    m->n_spans += r->n_spans;
+}
+
+static int sim_entry(struct sim *m, int64_t i, struct error *e)
+{
+    struct planned *n = &m->entries[i];
+    struct simulate_options o = { .network = m->network,
+                                  .kernel = m->scenario->kernel,
+                                  .entry = (int32_t)i, .record = 1 };
+    struct result_row *row = &m->rows[i];
+    struct simulate_result r;
+
+    planned_open(n, m->scenario, i, m->scenario->ranks);
+    planned_build(n);
+    fill_row(row, m->scenario, n);
+    if (!n->plan)
+        return 0;
+    const struct schedule *const *all =
+        (const struct schedule *const *)n->schedules;
+    progress("%s: simulating", row->strategy);
+    int rc = simulate_ready(all, n->ranks, m->machine, o.kernel, e);
+    if (!rc)
+        simulate(all, n->ranks, m->machine, &o, &r);
+    progress_end();
+    if (rc)
+        return -1;
+    row->predicted = r.seconds;
+    row->overlap = r.overlap;
+    row->passed = !r.deadlock && bytes_agree(row);
+    if (r.deadlock) {
+        fprintf(stderr, "spar: %s: %s\n", row->strategy, r.stuck.text);
+        m->stuck = 1;
+    } else {
+        keep_trace(m, i, &r);
+    }
+    simulate_result_clear(&r);
+    return 0;
+}
+
+/* ---- All of them --------------------------------------------------------- */
+
+static int write_trace(struct sim *m, const char *path, const char *machine,
+                       const char *line, struct error *e)
+{
+    int32_t ranks = (int32_t)m->scenario->ranks;
+    const char **hosts = xcalloc((size_t)ranks, sizeof *hosts);
+    struct trace_clock *clocks = xcalloc((size_t)ranks, sizeof *clocks);
+    char *versions = xasprintf("%s; machine: %s", PACKAGE_STRING,
+                               m->machine->versions);
+    struct trace t = {
+        .simulated = 1, .scenario_json = m->scenario->json, .command = line,
+        .machine = machine, .versions = versions, .ranks = ranks,
+        .hosts = hosts, .clocks = clocks, .n_entries = m->n,
+        .entries = m->traced, .n_spans = m->n_spans, .spans = m->spans
+    };
+
+    for (int32_t r = 0; r < ranks; r++)
+        hosts[r] = m->machine->name;
+    records_describe(&m->records, &t);
+    int rc = trace_write(path, &t, e);
+    free(versions);
+    free(clocks);
+    free(hosts);
+    return rc;
+}
+
+/* What was simulated is printed even if its trace cannot be written. */
+static int sim_report(struct sim *m, const struct call *call,
+                      const char *path, const char *machine, struct error *e)
+{
+    const struct sim_options *o = call->options;
+    int rc = m->stuck ? SPAR_FAILED
+        : write_trace(m, path, machine, call->line, e);
+
+    if (o->format == FORMAT_JSON)
+        results_json(stdout, m->rows, m->n);
+    else
+        results_text(stdout, m->rows, m->n);
+    if (!rc && o->format == FORMAT_TEXT)
+        fprintf(stderr, "trace: %s\n", path);
+    for (int64_t i = 0; i < m->n && !rc; i++)
+        if (!m->rows[i].reason && !m->rows[i].passed)
+            rc = SPAR_FAILED;
+    return rc;
+}
+
+static int sim_scenario(struct scenario *s, const struct call *call,
+                        const char *path, struct error *e)
+{
+    const struct sim_options *o = call->options;
+    char *text = NULL;
+    struct machine *machine = scenario_machine(s, &text, e);
+    struct sim m;
+    int rc = 0;
+
+    if (!machine)
+        return -1;
+    sim_init(&m, s, machine, o->network);
+    for (int64_t i = 0; i < m.n && !rc; i++)
+        rc = sim_entry(&m, i, e);
+    if (!rc)
+        rc = sim_report(&m, call, path, text, e);
+    sim_clear(&m);
+    machine_destroy(machine);
+    free(text);
+    return rc;
+}
+
+static int sim_exec(const struct call *call, struct error *e)
+{
+    const struct sim_options *o = call->options;
+    struct scenario *s = scenario_load(call->operands[0],
+                                       (const char *const *)o->sets.items,
+                                       (int)o->sets.n, e);
+    int rc = -1;
+
+    if (!s)
+        return -1;
+    char *path = o->output ? xstrdup(o->output)
+        : scenario_output(s->path, ".sim.h5");
+    if (!scenario_need_ranks(s, e) && !entries_apply(s, s->ranks, e)
+        && !output_check(path, e))
+        rc = sim_scenario(s, call, path, e);
+    free(path);
+    scenario_destroy(s);
+    return rc;
+}
+
+const struct command command_sim = {
+    "sim", "SCENARIO", "Simulate the strategies of a scenario on a model of a "
+    "machine.", sim_rows, sizeof(struct sim_options), &sim_initial, 1, 1, 0,
+    sim_exec
+};

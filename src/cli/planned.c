@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "cli/planned.h"
+
+#include "base/file.h"
+#include "cli/progress.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Schedules ----------------------------------------------------------- */
+
+void planned_open(struct planned *p, const struct scenario *s, int64_t i,
+                int64_t ranks)
+{
+    memset(p, 0, sizeof *p);
+    p->asked = &s->strategies[i];
+    p->ranks = ranks;
+    p->plan = plan_create(&s->job, p->asked->strategy, &p->asked->options,
+                          (int32_t)ranks, &p->reason);
+}
+
+void planned_build(struct planned *p)
+{
+    if (!p->plan || p->schedules)
+        return;
+    p->schedules = xcalloc((size_t)p->ranks, sizeof(struct schedule *));
+    for (int64_t r = 0; r < p->ranks; r++) {
+        progress("%s: building the schedule of rank %lld of %lld",
+                 p->asked->strategy->name, (long long)r, (long long)p->ranks);
+        p->schedules[r] = plan_build(p->plan, (int32_t)r);
+    }
+}
+
+void planned_close(struct planned *p)
+{
+    for (int64_t r = 0; p->schedules && r < p->ranks; r++)
+        schedule_destroy(p->schedules[r]);
+    free(p->schedules);
+    plan_destroy(p->plan);
+    memset(p, 0, sizeof *p);
+}
+
+/* ---- What is known of them ----------------------------------------------- */
+
+const char *planned_layout(const struct planned *p)
+{
+    return layout_names[p->asked->options.layout];
+}
+
+uint64_t planned_hash(const struct planned *p)
+{
+    uint64_t *hashes = xcalloc((size_t)p->ranks, sizeof *hashes);
+
+    for (int64_t r = 0; r < p->ranks; r++)
+        hashes[r] = p->schedules[r]->hash;
+    uint64_t hash = schedule_hash_all(hashes, p->ranks);
+    free(hashes);
+    return hash;
+}
+
+double planned_flops(const struct planned *p)
+{
+    double flops = 0;
+
+    for (int64_t r = 0; r < p->ranks; r++)
+        flops += schedule_flops(p->schedules[r]);
+    return flops;
+}
+
+static int64_t *by_rank(const struct planned *p,
+                        int64_t (*of)(const struct schedule *s))
+{
+    int64_t *values = xcalloc((size_t)p->ranks, sizeof *values);
+
+    for (int64_t r = 0; r < p->ranks; r++)
+        values[r] = of(p->schedules[r]);
+    return values;
+}
+
+int64_t *planned_bytes_sent(const struct planned *p)
+{
+    return by_rank(p, schedule_sent_bytes);
+}
+
+int64_t *planned_pairs(const struct planned *p)
+{
+    return by_rank(p, schedule_pairs);
+}
+
+static int64_t peak_of(const struct schedule *s)
+{
+    return (int64_t)s->peak_bytes;
+}
+
+int64_t *planned_peak_bytes(const struct planned *p)
+{
+    return by_rank(p, peak_of);
+}
+
+int64_t *planned_bytes_expected(const struct planned *p)
+{
+    int64_t *values = xcalloc((size_t)p->ranks, sizeof *values);
+
+    for (int64_t r = 0; r < p->ranks; r++)
+        values[r] = plan_bytes_expected(p->plan, (int32_t)r);
+    return values;
+}
+
+int entries_apply(const struct scenario *s, int64_t ranks, struct error *e)
+{
+    char lines[sizeof e->text] = "";
+
+    for (int64_t i = 0; i < s->n_strategies; i++) {
+        const struct scenario_strategy *a = &s->strategies[i];
+        struct error reason = { 0 };
+        if (!a->strategy->applies
+            || !a->strategy->applies(&s->job, &a->options, ranks, &reason))
+            return 0;
+        snprintf(lines + strlen(lines), sizeof lines - strlen(lines),
+                 "%s%s does not apply: %.240s", i ? "\nspar: " : "",
+                 a->strategy->name, reason.text);
+    }
+    return fail_usage(e, "%s", lines);
+}
+
+/* ---- Machine ------------------------------------------------------------- */
+
+/* Where `spar calibrate` writes. */
+static char *local_path(void)
+{
+    const char *local = getenv("SPAR_LOCAL"), *home = getenv("HOME");
+
+    return local && *local ? xstrdup(local)
+        : xasprintf("%s/.config/spar/local.yaml", home ? home : "");
+}
+
+static char *local_text(struct scenario *s, char **path, size_t *size,
+                        struct error *e)
+{
+    struct error why = { 0 };
+    const char *file = *path = local_path();
+    char *text = file_read(&file, 1, &(int){ 0 }, size, &why);
+
+    if (!text)
+        scenario_fail(s, "machine", e, "local: %s; `spar calibrate` writes it",
+                      why.text);
+    return text;
+}
+
+static char *preset_text(struct scenario *s, char **path, size_t *size,
+                         struct error *e)
+{
+    struct error why = { 0 };
+    char *text = scenario_data("machines", s->machine, s->path, path, size,
+                               &why);
+
+    if (!text)
+        scenario_fail(s, "machine", e, "there is no preset or file \"%s\" "
+                      "(%s)", s->machine, why.text);
+    return text;
+}
+
+struct machine *scenario_machine(struct scenario *s, char **text,
+                                 struct error *e)
+{
+    char *path = NULL;
+    size_t size = 0;
+
+    if (!s->machine) {
+        scenario_fail(s, "machine", e, "missing: local, a preset or a file");
+        return NULL;
+    }
+    char *bytes = (strcmp(s->machine, "local") ? preset_text : local_text)(
+        s, &path, &size, e);
+    struct machine *m = bytes ? machine_parse(path, bytes, size, e) : NULL;
+    free(path);
+    if (m && text)
+        *text = bytes;
+    else
+        free(bytes);
+    return m;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An entry of `strategies`, planned, with the schedules of all ranks. */
+#ifndef SPAR_PLANNED_H
+#define SPAR_PLANNED_H
+
+#include "cli/scenario.h"
+#include "topo/machine.h"
+
+struct planned {
+    const struct scenario_strategy *asked;
+    int64_t ranks;
+    struct plan *plan;          /* NULL: does not apply, for this reason */
+    struct error reason;
+    struct schedule **schedules;        /* [ranks]; NULL: not built */
+};
+
+/* Plan entry i of a scenario that is ready, on `ranks` ranks. */
+void planned_open(struct planned *p, const struct scenario *s, int64_t i,
+                int64_t ranks);
+/* Build the schedules of all ranks, with progress(). */
+void planned_build(struct planned *p);
+void planned_close(struct planned *p);
+
+const char *planned_layout(const struct planned *p);
+/* Of the schedules that are built. */
+uint64_t planned_hash(const struct planned *p);
+double planned_flops(const struct planned *p);
+/* By rank, the caller's to free. */
+int64_t *planned_bytes_sent(const struct planned *p);
+int64_t *planned_bytes_expected(const struct planned *p);
+int64_t *planned_pairs(const struct planned *p);
+int64_t *planned_peak_bytes(const struct planned *p);
+
+/* 0 if an entry of the scenario applies; else -1, usage, and a line for each
+ * that does not. */
+int entries_apply(const struct scenario *s, int64_t ranks, struct error *e);
+
+/* The machine of a scenario: what calibrate wrote for `local`, else a preset or
+ * a file.  *text, if wanted: the file, the caller's to free. NULL and *e. */
+struct machine *scenario_machine(struct scenario *s, char **text,
+                                 struct error *e);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "cli/report.h"
+
+#include "base/json.h"
+#include "base/units.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+struct result_row result_unknown(void)
+{
+    struct result_row r = { .median = NAN, .p95 = NAN, .min = NAN,
+                            .predicted = NAN, .overlap = NAN };
+
+    for (int i = 0; i < RESULTS; i++)
+        r.error[i] = r.gate[i] = NAN;
+    return r;
+}
+
+/* Measured, else predicted. */
+static double seconds_of(const struct result_row *r)
+{
+    return isnan(r->median) ? r->predicted : r->median;
+}
+
+/* ---- JSON ---------------------------------------------------------------- */
+
+static void json_results(struct json *j, const char *key,
+                         const double values[RESULTS])
+{
+    json_object(j, key);
+    for (int i = 0; i < RESULTS; i++)
+        json_real(j, result_names[i], values[i]);
+    json_end(j);
+}
+
+static void json_times(struct json *j, const struct result_row *r)
+{
+    if (isnan(r->median)) {
+        json_null(j, "time_s");
+        return;
+    }
+    json_object(j, "time_s");
+    json_real(j, "median", r->median);
+    json_real(j, "p95", r->p95);
+    json_real(j, "min", r->min);
+    json_end(j);
+}
+
+static void json_row(struct json *j, const struct result_row *r)
+{
+    char hash[17];
+
+    snprintf(hash, sizeof hash, "%016" PRIx64, r->schedule_hash);
+    json_text(j, "layout", r->layout);
+    json_int(j, "ranks", r->ranks);
+    json_text(j, "pass", pass_names[r->pass]);
+    json_text(j, "dtype", dtype_name(r->dtype));
+    json_text(j, "schedule_hash", hash);
+    json_times(j, r);
+    json_real(j, "predicted_s", r->predicted);
+    json_real(j, "tflops", r->flops / seconds_of(r) * 1e-12);
+    json_ints(j, "bytes_sent", r->bytes_sent, r->ranks);
+    json_ints(j, "bytes_expected", r->bytes_expected, r->ranks);
+    json_ints(j, "pairs", r->pairs, r->ranks);
+    json_ints(j, "peak_bytes", r->peak_bytes, r->ranks);
+    json_results(j, "error", r->error);
+    json_results(j, "gate", r->gate);
+    json_real(j, "overlap", r->overlap);
+    json_bool(j, "passed", r->passed);
+}
+
+void results_json(FILE *out, const struct result_row *rows, int64_t n)
+{
+    struct json j;
+
+    json_begin(&j, out);
+    json_array(&j, NULL);
+    for (int64_t i = 0; i < n; i++) {
+        json_object(&j, NULL);
+        json_text(&j, "strategy", rows[i].strategy);
+        if (rows[i].reason) {
+            json_bool(&j, "applies", 0);
+            json_text(&j, "reason", rows[i].reason);
+        } else {
+            json_row(&j, &rows[i]);
+        }
+        json_end(&j);
+    }
+    json_end(&j);
+}
+
+/* ---- Text ---------------------------------------------------------------- */
+
+enum { CELL = 24 };
+
+/* `value` by `format`, or "-" if there is none. */
+static const char *number(char cell[CELL], const char *format, double value)
+{
+    if (isnan(value))
+        return "-";
+    snprintf(cell, CELL, format, value);
+    return cell;
+}
+
+static const char *quantity(char cell[CELL], const char *unit, double value)
+{
+    return isnan(value) ? "-" : quantity_print(value, unit, cell, CELL);
+}
+
+/* The result that comes nearest to its gate, or passes it; -1: none known. */
+static int worst_result(const struct result_row *r)
+{
+    int worst = -1;
+
+    for (int i = 0; i < RESULTS; i++) {
+        if (isnan(r->gate[i]))
+            continue;
+        if (isnan(r->error[i]))
+            return i;
+        if (worst < 0
+            || r->error[i] / r->gate[i] > r->error[worst] / r->gate[worst])
+            worst = i;
+    }
+    return worst;
+}
+
+static const char *error_text(char cell[CELL], const struct result_row *r)
+{
+    int i = worst_result(r);
+
+    if (i < 0)
+        return "-";
+    snprintf(cell, CELL, "%s %.1e/%.0e", result_names[i], r->error[i],
+             r->gate[i]);
+    return cell;
+}
+
+double largest(const int64_t *values, int64_t n)
+{
+    int64_t found = 0;
+
+    if (!values)
+        return NAN;
+    for (int64_t i = 0; i < n; i++)
+        found = max64(found, values[i]);
+    return (double)found;
+}
+
+static void text_row(FILE *out, const struct result_row *r)
+{
+    char error[CELL], measured[CELL], predicted[CELL], ratio[CELL];
+    char rate[CELL], bytes[CELL], overlap[CELL];
+
+    fprintf(out, "%-11s %-10s %5" PRId64 " %-20s %-6s %9s %9s %6s %8s %9s %7s"
+            "\n", r->strategy, r->layout, r->ranks, error_text(error, r),
+            r->passed ? "passed" : "FAILED",
+            quantity(measured, "s", r->median),
+            quantity(predicted, "s", r->predicted),
+            number(ratio, "%.3f", r->predicted / r->median),
+            number(rate, "%.4f", r->flops / seconds_of(r) * 1e-12),
+            quantity(bytes, "B", largest(r->bytes_sent, r->ranks)),
+            number(overlap, "%.0f %%", r->overlap * 100));
+}
+
+void results_text(FILE *out, const struct result_row *rows, int64_t n)
+{
+    fprintf(out, "%-11s %-10s %5s %-20s %-6s %9s %9s %6s %8s %9s %7s\n",
+            "strategy", "layout", "ranks", "worst error/gate", "", "measured",
+            "predicted", "ratio", "TFLOP/s", "sent/rank", "overlap");
+    for (int64_t i = 0; i < n; i++)
+        if (rows[i].reason)
+            fprintf(out, "%-11s does not apply: %s\n", rows[i].strategy,
+                    rows[i].reason);
+        else
+            text_row(out, &rows[i]);
+}

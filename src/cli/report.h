@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What `run` and `sim` report of each entry of `strategies`: the fields of
+ * interface.md, section 4, as a table or as JSON. */
+#ifndef SPAR_REPORT_H
+#define SPAR_REPORT_H
+
+#include "job/job.h"
+#include "run/verify.h"
+
+#include <stdio.h>
+
+/* All pointers are borrowed.  NaN stands for what is not known (JSON null). */
+struct result_row {
+    const char *strategy, *layout;
+    const char *reason;         /* does not apply: why; the rest is not read */
+    int64_t ranks;
+    enum pass pass;
+    enum dtype dtype;
+    uint64_t schedule_hash;
+    double median, p95, min;    /* s, measured; simulated: NaN */
+    double predicted;           /* s */
+    double flops;               /* visible, all ranks */
+    const int64_t *bytes_sent, *bytes_expected;         /* [ranks] each */
+    const int64_t *pairs, *peak_bytes;
+    double error[RESULTS], gate[RESULTS];
+    double overlap;             /* 0 .. 1 */
+    int passed;
+};
+
+/* A row in which nothing is known. */
+struct result_row result_unknown(void);
+
+/* One JSON value: an array, an object per row. */
+void results_json(FILE *out, const struct result_row *rows, int64_t n);
+/* A table, a line per row. */
+void results_text(FILE *out, const struct result_row *rows, int64_t n);
+
+/* The largest of n values, for tables; NaN if `values` is NULL. */
+double largest(const int64_t *values, int64_t n);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Scenario files: what to run, on how many ranks, with which strategies.
+ * The contract is doc/interface.md, section 1. */
+#ifndef SPAR_SCENARIO_H
+#define SPAR_SCENARIO_H
+
+#include "job/job.h"
+#include "run/verify.h"
+#include "strategy/strategy.h"
+
+struct scenario_strategy {
+    const struct strategy *strategy;
+    struct strategy_options options;
+};
+
+struct scenario {
+    char *path;
+    struct job job;             /* complete once `ready` */
+    int ready;                  /* 0: scenario_apply_input() is still due */
+    int64_t ranks;              /* 0: not given */
+    int64_t warmups, repeats;
+    int64_t seed;
+    enum verify_mode verify;
+    char *kernel, *transport;   /* "auto" or a name */
+    int deterministic;
+    int64_t n_strategies;
+    struct scenario_strategy *strategies;
+    char *machine;              /* name or path as given; NULL: none */
+    char *input;                /* path, seen from here; NULL: seeded */
+    char *json;                 /* the scenario as run, assignments included */
+    struct yaml *yaml;
+    int64_t *lengths;           /* of `sequence`, before the job is complete */
+    int64_t n_lengths;
+    int one_length;             /* `sequence` is a number, not a list */
+};
+
+/* From bytes in memory; `path` names the file and says where relative paths
+ * start.  `sets`: assignments "key.path=value". Presets are read through
+ * file_read(). NULL and *e (usage). */
+struct scenario *scenario_parse(const char *path, const char *text,
+                                size_t size, const char *const *sets,
+                                int n_sets, struct error *e);
+/* Read the file, and the shapes of its `input`: a scenario that is ready. */
+struct scenario *scenario_load(const char *path, const char *const *sets,
+                               int n_sets, struct error *e);
+void scenario_destroy(struct scenario *s);
+
+/* Shapes of the input file: fill in what the scenario leaves out, refuse what
+ * disagrees, complete the job. `lengths`: the file's attribute, n 0 if none. */
+int scenario_apply_input(struct scenario *s, int64_t tokens, int64_t heads,
+                         int64_t kv_heads, int64_t head_dim, int64_t value_dim,
+                         const int64_t *lengths, int64_t n, struct error *e);
+
+/* "FILE:LINE:COL: KEY: ..." of a key such as "run.ranks" (the nearest one that
+ * is there); returns -1, usage. */
+int scenario_fail(struct scenario *s, const char *key, struct error *e,
+                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* Refuse a scenario without run.ranks (check, show, sim). */
+int scenario_need_ranks(struct scenario *s, struct error *e);
+
+/* Text of kind/NAME.yaml ("transformers", "machines") in $SPAR_DATA, the source
+ * tree, the installed data; or of the file NAME, if it has a slash or ends in
+ * .yaml, beside `from`.  *found: its path. The caller frees both. */
+char *scenario_data(const char *kind, const char *name, const char *from,
+                    char **found, size_t *size, struct error *e);
+
+/* "x/quick.yaml" and ".run.h5" give "x/quick.run.h5". */
+char *scenario_output(const char *path, const char *ending);
+
+#endif

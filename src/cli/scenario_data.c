@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Where scenarios find other files. */
+#include <config.h>
+
+#include "base/file.h"
+#include "cli/scenario.h"
+#include "trace/trace.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int is_path(const char *name)
+{
+    size_t n = strlen(name);
+
+    return strchr(name, '/') || (n > 5 && !strcmp(name + n - 5, ".yaml"))
+        || (n > 4 && !strcmp(name + n - 4, ".yml"));
+}
+
+/* Candidates in order; returns their number. */
+static int candidates(const char *kind, const char *name, const char *from,
+                      char *paths[3])
+{
+    const char *data = getenv("SPAR_DATA");
+    int n = 0;
+
+    if (is_path(name)) {
+        paths[0] = file_beside(from, name);
+        return 1;
+    }
+    if (data && *data)
+        paths[n++] = xasprintf("%s/%s/%s.yaml", data, kind, name);
+    paths[n++] = xasprintf("%s/scenarios/%s/%s.yaml", SPAR_SOURCE_DIR, kind,
+                           name);
+    paths[n++] = xasprintf("%s/%s/%s.yaml", SPAR_DATADIR, kind, name);
+    return n;
+}
+
+char *scenario_data(const char *kind, const char *name, const char *from,
+                    char **found, size_t *size, struct error *e)
+{
+    char *paths[3];
+    int which = 0, n = candidates(kind, name, from, paths);
+    char *text = file_read((const char *const *)paths, n, &which, size, e);
+
+    *found = text ? xstrdup(paths[which]) : NULL;
+    for (int i = 0; i < n; i++)
+        free(paths[i]);
+    return text;
+}
+
+char *scenario_output(const char *path, const char *ending)
+{
+    size_t n = strlen(path);
+
+    if (n > 5 && !strcmp(path + n - 5, ".yaml"))
+        n -= 5;
+    else if (n > 4 && !strcmp(path + n - 4, ".yml"))
+        n -= 4;
+    return xasprintf("%.*s%s", (int)n, path, ending);
+}
+
+/* Shapes of the input file into the job. */
+static int load_input(struct scenario *s, struct error *e)
+{
+    struct tensor_file *f = tensor_file_read(
+        s->input, s->job.pass == PASS_FORWARD_BACKWARD, e);
+
+    if (!f)
+        return -1;
+    int rc = scenario_apply_input(s, f->tokens, f->heads, f->kv_heads,
+                                  f->head_dim, f->value_dim, f->lengths,
+                                  f->n_lengths, e);
+    tensor_file_destroy(f);
+    return rc;
+}
+
+struct scenario *scenario_load(const char *path, const char *const *sets,
+                               int n_sets, struct error *e)
+{
+    size_t size;
+    int which;
+    char *text = file_read(&path, 1, &which, &size, e);
+    struct scenario *s = text ? scenario_parse(path, text, size, sets, n_sets,
+                                               e) : NULL;
+
+    free(text);
+    if (s && s->input && load_input(s, e)) {
+        scenario_destroy(s);
+        return NULL;
+    }
+    return s;
+}

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+# The vector files are compiled for their instruction set; cpu.c chooses at run
+# time.  The oracle and the reference backend are compiled for speed and without
+# sanitizers, whatever CFLAGS says.  All objects end in one archive.
+noinst_LIBRARIES += libkernel.a
+EXTRA_LIBRARIES = libavx2.a libavx512.a liboracle.a
+libkernel_a_SOURCES = \
+	%D%/backends.h \
+	%D%/convert.c \
+	%D%/cpu.c \
+	%D%/cpu.h \
+	%D%/cpu_attend.h \
+	%D%/cpu_backward.h \
+	%D%/cpu_gemm.h \
+	%D%/cpu_portable.c \
+	%D%/cpu_rows.h \
+	%D%/cuda_backend.h \
+	%D%/half.h \
+	%D%/kernel.c \
+	%D%/kernel.h \
+	%D%/null.c \
+	%D%/vector.h
+libkernel_a_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS)
+libkernel_a_LIBADD = \
+	$(libavx2_a_OBJECTS) $(libavx512_a_OBJECTS) $(liboracle_a_OBJECTS)
+libkernel_a_DEPENDENCIES = $(libkernel_a_LIBADD)
+
+libavx2_a_SOURCES = %D%/cpu_avx2.c
+libavx2_a_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS) -mavx2 -mfma -mf16c
+libavx512_a_SOURCES = %D%/cpu_avx512.c
+libavx512_a_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS) -mavx512f -mavx512bw \
+	-mavx512dq -mavx512vl -mavx2 -mfma -mf16c
+
+liboracle_a_SOURCES = %D%/oracle.c %D%/reference.c
+liboracle_a_CFLAGS = -std=c11 $(WARN_CFLAGS)
+$(liboracle_a_OBJECTS): override CFLAGS += -O3 -fno-sanitize=all
+
+# CUDA: kernels and thin extern "C" launchers only.  The rule's line is the whole
+# truth: neither AM_CFLAGS nor CFLAGS reach nvcc.
+SUFFIXES = .cu
+AM_V_NVCC = $(am__v_NVCC_@AM_V@)
+am__v_NVCC_ = $(am__v_NVCC_@AM_DEFAULT_V@)
+am__v_NVCC_0 = @echo "  NVCC    " $@;
+am__v_NVCC_1 =
+.cu.o:
+	@$(MKDIR_P) $(@D)
+	$(AM_V_NVCC)$(NVCC) $(DEFS) $(DEFAULT_INCLUDES) $(AM_CPPFLAGS) \
+	  $(NVCCFLAGS) -MD -MP -MF $(@:.o=.nvcc.d) -c -o $@ $<
+
+if HAVE_CUDA
+libkernel_a_SOURCES += %D%/cuda_backend.cu
+-include %D%/cuda_backend.nvcc.d
+endif
+CLEANFILES += %D%/*.nvcc.d

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The members of the table of kernel backends. */
+#ifndef SPAR_BACKENDS_H
+#define SPAR_BACKENDS_H
+
+#include "kernel/kernel.h"
+
+extern const struct kernel_backend kernel_cpu, kernel_reference, kernel_null;
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Kernels: what computes.  A backend is a table of functions on strided
+ * tensors; it knows no schedule, no rank, no MPI.
+ * Mathematics: FlashAttention-2 (arXiv:2307.08691) with natural-log lse. */
+#ifndef SPAR_KERNEL_H
+#define SPAR_KERNEL_H
+
+#include "base/base.h"
+#include "base/segment.h"
+
+/* rows x heads x width elements; element (r, h, x) at
+ * data[r * row_stride + h * width + x].  A tensor without elements has rows or
+ * heads 0; data may then be NULL. */
+struct tensor {
+    void *data;
+    enum dtype dtype;
+    int64_t rows, row_stride;   /* row_stride in elements */
+    int32_t heads, width;
+    int32_t head_first;         /* global number of the first head */
+};
+
+/* Called by kernels between tiles, at least every ~200 us of work, so that the
+ * executor can progress communication. May be NULL. */
+struct poll {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+struct attend_args {
+    struct tensor q;            /* [nq, H, D] job dtype */
+    struct tensor k;            /* [nk, Hk, D] */
+    struct tensor v;            /* [nk, Hk, E] */
+    struct tensor o;            /* [nq, H, E] fp32 or job dtype */
+    struct tensor lse;          /* [nq, H, 1] fp32, natural log */
+    int store;      /* 1: overwrite every row of o, lse ((0, -inf) where nothing
+                       is visible); 0: merge into (o, lse), o fp32 */
+    /* delta, do, d*: attend_backward only */
+    struct tensor d_o;          /* [nq, H, E] */
+    struct tensor delta;        /* [nq, H, 1] fp32, rowsum(do * o) */
+    struct tensor dq;           /* [nq, H, D] fp32 or job dtype (store) */
+    struct tensor dk;           /* [nk, Hk, D] fp32 or job dtype (store) */
+    struct tensor dv;           /* [nk, Hk, E] fp32 or job dtype (store) */
+    int store_dq, store_dk, store_dv;   /* 1: overwrite every row (0 where
+                                           nothing is visible); 0: add */
+    /* Global query head h uses global KV head h / group. */
+    int64_t group;
+    float scale;
+    const struct segment *segments;     /* of rows of q and k; may overlap in
+                                           rows, never in pairs */
+    int64_t n_segments;
+    struct poll poll;
+};
+
+struct kernel_backend {
+    const char *name, *summary;
+    /* 0, or -1 with the reason why it cannot run here. */
+    int (*available)(struct error *e);
+    /* Same inputs, same bits. */
+    void (*attend)(const struct attend_args *a);
+    void (*attend_backward)(const struct attend_args *a);
+    void (*delta)(struct tensor o, struct tensor d_o, struct tensor delta);
+    /* (o, lse) = merge of itself (unless store) and n <= 8 partials. */
+    void (*merge)(struct tensor o, struct tensor lse, int store,
+                  const struct tensor *po, const struct tensor *plse,
+                  int64_t n);
+    /* dst = (store ? 0 : dst) + sum of n <= 8 sources, converted. */
+    void (*sum)(struct tensor dst, int store, const struct tensor *src,
+                int64_t n);
+};
+
+extern const struct kernel_backend *const kernel_backends[];  /* NULL last */
+/* "auto": the fastest available. NULL and *e if unknown or unavailable. */
+const struct kernel_backend *kernel_find(const char *name, struct error *e);
+
+/* Element access and conversion (round to nearest even), any dtype. */
+float element_load(const void *data, enum dtype t, int64_t i);
+void element_store(void *data, enum dtype t, int64_t i, float value);
+void convert(void *dst, enum dtype to, const void *src, enum dtype from,
+             int64_t n);
+
+/* ---- The oracle: dense attention in fp64 (reference.c) -----------------------
+ * All tensors fp64, row-major: q [S, H, D], k [S, Hk, D], v [S, Hk, E],
+ * d_o [S, H, E].  left, right: the mask's bounds, -1 none.  `offsets`
+ * [sequences + 1]. Built without sanitizers. */
+struct oracle_problem {
+    int64_t heads, kv_heads, head_dim, value_dim;
+    int64_t sequences;
+    const int64_t *offsets;
+    int64_t left, right;
+    double scale;
+    const double *q, *k, *v, *d_o;
+};
+/* Results; a NULL pointer is not computed.  abs_*: the largest sum of absolute
+ * terms behind any element (interface.md, section 4: divisor where the tensor
+ * cancels to zero). */
+struct oracle_result {
+    double *o, *lse;            /* [S, H, E], [S, H] */
+    double *dq, *dk, *dv;
+    double abs_o, abs_dq, abs_dk, abs_dv;
+};
+void oracle_dense(const struct oracle_problem *p, struct oracle_result *r);
+/* Only the query rows of head h listed: o [n, E], lse [n], dq [n, D] (dq may be
+ * NULL).  For long sequences. `threads`: none, one core. */
+void oracle_rows(const struct oracle_problem *p, int64_t head,
+                 const int64_t *rows, int64_t n, double *o, double *lse,
+                 double *dq);
+/* Only the listed keys of KV head g: dk [n, D], dv [n, E]. */
+void oracle_keys(const struct oracle_problem *p, int64_t kv_head,
+                 const int64_t *keys, int64_t n, double *dk, double *dv);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From ops to kernel calls: what loopback and execute share. */
+#ifndef SPAR_COMPUTE_H
+#define SPAR_COMPUTE_H
+
+#include "kernel/kernel.h"
+#include "run/memory.h"
+
+/* Where the bytes of a tile are: rows of `runs`, counted in steps of
+ * `row_bytes` from `base`, `block_bytes` of each.  Any row set. */
+struct tile_span {
+    char *base;
+    size_t row_bytes, block_bytes;
+    const struct run *runs;
+    int64_t n_runs;
+};
+struct tile_span memory_span(const struct memory *m, struct tile t);
+
+/* The tensor that a tile is in memory.  Only for tiles whose rows are one run
+ * of stride 1 (all operands of ops that compute). */
+struct tensor memory_tensor(const struct memory *m, struct tile t);
+
+/* Run an op of the compute or copy lane. */
+void compute_op(const struct schedule *s, const struct op *op,
+                struct memory *m, const struct kernel_backend *kernel,
+                struct poll poll);
+
+/* Bytes of a tile to and from a contiguous block (any row set). */
+void tile_pack(const struct memory *m, struct tile t, void *out);
+void tile_unpack(struct memory *m, struct tile t, const void *in);
+/* dst = src, converted where dtypes differ; equal row and head counts. */
+void tile_copy(struct memory *m, struct tile dst, struct tile src);
+
+/* What a member does itself once the messages of a collective are there: copy
+ * its own slice; reduce-scatter: sum all slices in member order, in fp32. */
+void collective_finish(const struct schedule *s, const struct op *op,
+                       struct memory *m);
+
+/* ---- Loopback: all ranks in one process, real numbers, no MPI ------------------ */
+struct loopback {
+    int64_t ranks;
+    const struct schedule *const *schedules;
+    struct memory *memories;    /* [ranks] */
+    int64_t *bytes_sent;        /* [ranks] counted as messages complete */
+};
+int loopback_create(struct loopback *l,
+                    const struct schedule *const *schedules, int64_t ranks,
+                    struct error *e);
+/* Runs every op once; order among ready ops varies with `seed` (0: rank by
+ * rank).  -1 and the ops that never ran if it gets stuck, or messages that do
+ * not match. */
+int loopback_run(struct loopback *l, const struct kernel_backend *kernel,
+                 uint64_t seed, struct error *e);
+void loopback_destroy(struct loopback *l);
+
+/* ---- Lanes: which op is next ---------------------------------------------------- */
+
+/* Progress through one rank's schedule. Ops of a lane run in order. */
+struct lanes {
+    const struct schedule *schedule;
+    int32_t *next;              /* [n_ops][2] following op in lane; -1 */
+    int32_t head[LANES];        /* op at the head; -1: lane is empty */
+    uint8_t *done;              /* [n_ops] */
+    int64_t left;
+};
+void lanes_init(struct lanes *l, const struct schedule *s);
+void lanes_clear(struct lanes *l);
+/* Op at the head of all its lanes, with every dependency done. */
+int lanes_ready(const struct lanes *l, int32_t op);
+void lanes_done(struct lanes *l, int32_t op);
+/* " op 3 forward.step1.kv.recv (waits for 2);..." of the ops at lane heads. */
+void lanes_describe(const struct lanes *l, char *text, size_t size);
+
+#endif

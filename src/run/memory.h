@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The memory of one rank's schedule, as planned: exactly peak_bytes, allocated
+ * once, before timing. Shared by loopback and execute. */
+#ifndef SPAR_MEMORY_H
+#define SPAR_MEMORY_H
+
+#include "schedule/schedule.h"
+
+struct memory {
+    const struct schedule *schedule;
+    char *base;                 /* one block of peak_bytes */
+    size_t *offsets;            /* [n_buffers] into base */
+};
+
+/* Checks needed against `available` bytes (0: unknown) before allocating. */
+int memory_create(struct memory *m, const struct schedule *s, size_t available,
+                  struct error *e);
+void memory_destroy(struct memory *m);
+/* NaN into everything but inputs. */
+void memory_poison(struct memory *m);
+/* Address of row 0, head 0 of a buffer. */
+void *memory_buffer(const struct memory *m, int32_t buffer);
+
+/* One row of one head of a global tensor, fp32: element (token, head, .). */
+typedef void (*row_fn)(void *arg, enum tensor_name tensor, int64_t token,
+                       int64_t head, int64_t width, float *out);
+
+/* Fill every input buffer from `row`, rounded to the buffer's dtype. */
+void memory_load(struct memory *m, row_fn row, void *arg);
+/* Calls `fn` with each local row of a mapped buffer and its packed token. */
+typedef void (*map_fn)(void *arg, int64_t row, int64_t token);
+void map_walk(const struct job *job, const struct position_map *map,
+              map_fn fn, void *arg);
+
+/* Heads of a tensor of the job, and elements per row of a head. */
+int64_t tensor_heads(const struct job *job, enum tensor_name t);
+int64_t tensor_width(const struct job *job, enum tensor_name t);
+
+/* What output buffers hold of `tensor` into the global fp32 array
+ * [tokens, heads, width]; rows that other ranks hold are left alone. */
+void memory_gather(const struct memory *m, enum tensor_name tensor,
+                   float *global);
+
+/* The seeded inputs: N(0,1), a function of (seed, tensor, token, head, element)
+ * alone, so equal for any rank count and layout. arg: uint64_t seed. */
+void input_seeded(void *arg, enum tensor_name tensor, int64_t token,
+                  int64_t head, int64_t width, float *out);
+
+#endif

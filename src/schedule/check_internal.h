@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Between the check*.c files only.
+ *
+ * The checker gives every row and head of every buffer a meaning: which tensor,
+ * which token, which head, and for what is summed up a history: the set of
+ * (query, key, head) triples in it.  Ops move and join meanings; at the end
+ * every output must mean what it should. */
+#ifndef SPAR_CHECK_INTERNAL_H
+#define SPAR_CHECK_INTERNAL_H
+
+#include "schedule/check.h"
+#include "schedule/internal.h"
+
+/* ---- Meanings (check_spans.c) ------------------------------------------------ */
+
+/* What a row may hold besides a tensor of the job: rowsum(do * o), and zeros,
+ * which are a gradient of any token to which nothing was added yet. */
+enum { WHAT_DELTA = TENSORS, WHAT_ZERO };
+const char *what_name(int what);
+
+/* Rows x heads of a buffer or of a tile, one meaning: row `row + i`, head `head
+ * + h` hold token `token + i * step`, head `of_head + h` of tensor `what`. */
+struct span {
+    int64_t row, rows;
+    int64_t token, step;
+    int32_t head, heads, of_head;
+    int32_t what;
+    int32_t node;               /* of the history; 0: nothing summed up */
+};
+
+/* Disjoint; in the order of their first rows. */
+struct spans {
+    struct span *list;
+    int64_t n, cap;
+};
+
+void spans_push(struct spans *s, struct span x);
+void spans_swap(struct spans *a, struct spans *b);
+int64_t spans_area(const struct spans *s);          /* rows x heads */
+/* Rows that a buffer should hold by its position map. */
+void spans_of_map(const struct schedule *s, const struct buffer *b,
+                  struct spans *out);
+
+/* A column: heads head .. *end that no span splits. */
+int32_t spans_column(const struct spans *s, int32_t head, int32_t heads);
+/* Tokens of the rows of a column, interned in `tokens`. */
+int32_t spans_tokens(struct pool *tokens, const struct spans *s, int32_t head);
+/* Two lists of tokens are the same sequence. */
+int tokens_equal(const struct pool *tokens, int32_t a, int32_t b);
+
+/* ---- Buffers (check_contents.c) ---------------------------------------------- */
+
+/* Rows written with a stride wait in `strided`, all of one stride and apart
+ * from each other, until someone reads: together they are often dense. */
+struct contents {
+    struct spans dense, strided;
+    int64_t stride;
+    int64_t end;                /* no dense row from here on */
+};
+
+/* What a tile holds, in rows and heads of the tile; less than all of it where
+ * nothing was written. */
+void contents_read(const struct schedule *s, struct contents *buffers,
+                   struct tile t, struct spans *out);
+/* Replace what a tile holds; other buffers that share its memory are lost. */
+void contents_write(const struct schedule *s, struct contents *buffers,
+                    struct tile t, const struct spans *in);
+void contents_clear(struct contents *c);
+
+/* ---- Histories (check_history.c) --------------------------------------------- */
+
+/* One attend: segments of rows of `q` and `k` (token lists) under query heads
+ * head .. head + heads. */
+struct leaf {
+    int32_t q, k, segments, head, heads;
+};
+
+/* Leaves and sums of two nodes; node 0 is the empty sum. */
+struct history {
+    struct node {
+        int32_t a, b;           /* a < 0: leaf -1 - a */
+    } *nodes;
+    int64_t n, nodes_cap;
+    struct leaf *leaves;
+    int64_t n_leaves, leaves_cap;
+    struct join {
+        int32_t a, b, node;
+    } *recent;                  /* so that equal sums are often one node */
+    int32_t *stack;             /* history_leaves() */
+    int64_t stack_cap;
+};
+
+void history_create(struct history *h);
+void history_clear(struct history *h);
+int32_t history_leaf(struct history *h, struct leaf leaf);
+int32_t history_join(struct history *h, int32_t a, int32_t b);
+/* Append the numbers of all leaves under `node`, as often as they are in it.
+ * -1: more than `most`. */
+int history_leaves(struct history *h, int32_t node, int64_t most,
+                   int32_t **list, int64_t *n, int64_t *cap);
+
+/* ---- Geometry (check_rect.c) ------------------------------------------------- */
+
+/* Pairs (x, y) of runs of tokens with low <= x - y <= high. */
+struct rect {
+    struct run x, y;
+    int64_t low, high;
+};
+
+int64_t run_last(struct run r);
+/* Common elements; empty (count 0) if none. */
+struct run run_meet(struct run a, struct run b);
+int64_t rect_pairs(struct rect r);
+struct rect rect_meet(struct rect a, struct rect b);
+/* No two of them have a pair in common; else *a, *b are two that have. Sorts
+ * the list; fast where the y of most are apart. */
+int rects_disjoint(struct rect *list, int64_t n, struct rect *a,
+                   struct rect *b);
+
+/* ---- Proof of exactly once (check_prove.c) ------------------------------------ */
+
+enum side { SIDE_QUERY, SIDE_KEY };     /* whose rows are asked about */
+
+struct claim {
+    int32_t node, tokens, side, head, heads;
+};
+
+struct prover {
+    struct rect *rects;
+    int64_t n, cap;
+    int32_t *leaves;
+    int64_t n_leaves, leaves_cap;
+    struct known {
+        struct claim claim;
+        int32_t answer;         /* 0 unused slot, 1 holds, -1 does not */
+    } *known;
+    int64_t n_known, slots;
+    char text[256];             /* why the last claim does not hold */
+};
+
+/* ---- Everything -------------------------------------------------------------- */
+
+/* Ops in the order in which they ran.  An event is one op, a send and its
+ * receive, or the ops of a collective: entries first[e] .. first[e + 1]. */
+struct events {
+    struct entry {
+        int32_t rank, op;
+    } *entries;
+    int64_t n_entries, entries_cap;
+    int64_t *first;
+    int64_t n, first_cap;
+    int32_t *of;                /* by op, see checker.base; -1: not yet */
+};
+
+struct checker {
+    const struct schedule *const *schedules;
+    int64_t ranks;
+    const struct job *job;
+    struct pool *pool;          /* of the schedules */
+    struct pool *tokens;        /* token lists */
+    int64_t *base;              /* [ranks + 1] ops of all ranks, end to end */
+    struct contents **contents; /* [ranks][buffers] */
+    struct history history;
+    struct prover prover;
+    struct events events;
+    struct spans scratch[12];
+    int32_t good_group;         /* checked last */
+    struct check_report *report;
+};
+
+/* The first finding stays; returns -1.  op < 0: none, rank < 0: none. */
+int check_fail(struct checker *c, int64_t rank, int64_t op, const char *fmt,
+               ...) __attribute__((format(printf, 4, 5)));
+
+/* An op at hand. */
+struct task {
+    struct checker *c;
+    int64_t rank, number;
+    const struct schedule *s;
+    const struct op *op;
+    const struct operand *o;
+    int64_t n;
+};
+struct task task_at(struct checker *c, int64_t rank, int64_t op);
+int task_fail(const struct task *t, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- Tiles of an op (check_task.c) -------------------------------------------- */
+
+const char *task_label(const struct task *t, int64_t operand);
+/* What a tile holds; a finding if rows of it are undefined. */
+int task_read(const struct task *t, struct tile x, struct spans *out);
+void task_write(const struct task *t, struct tile x, const struct spans *in);
+
+/* Turns *a into what comes of a and b, which lie on each other; -1: they do not
+ * go together. */
+typedef int (*pair_fn)(const struct task *t, struct span *a,
+                       const struct span *b);
+/* a and b cover the same tile: fn on every part where a span of the one lies on
+ * one of the other. `out`: what became of them; may be NULL. */
+int task_zip(const struct task *t, const struct spans *a,
+             const struct spans *b, pair_fn fn, struct spans *out);
+int pair_token(const struct task *t, struct span *a, const struct span *b);
+/* o with its lse: they were summed up together. */
+int pair_partial(const struct task *t, struct span *a, const struct span *b);
+/* Two partials, or two gradients, make one. */
+int pair_add(const struct task *t, struct span *a, const struct span *b);
+int task_only_gradients(const struct task *t, const struct spans *s);
+
+/* ---- Steps of the checker ------------------------------------------------------ */
+
+/* Operands are of the number, shape and access that the op wants
+ * (check_shape.c). 0 or -1. */
+int check_shapes(struct checker *c);
+/* One message's tiles agree on both sides; so do slices. */
+int check_same_shape(const struct task *a, struct tile from,
+                     const struct task *b, struct tile to);
+
+/* Conflicting uses of memory are ordered (check_order.c). 0 or -1. */
+int check_order(struct checker *c);
+
+/* Run all ops; 0, or -1: a finding (check_run.c). */
+int check_run(struct checker *c);
+/* What ops mean (check_op.c, check_move.c). 0 or -1. */
+int check_compute(const struct task *t);
+int check_message(const struct task *send, const struct task *recv);
+int check_collective(struct checker *c, const struct entry *members,
+                     int64_t n);
+
+/* Is the history of these tokens all that is visible to (of) them under these
+ * query heads, once each?  0, or -1 and prover.text (check_prove.c). */
+int check_claim(struct checker *c, struct claim claim);
+/* The same for spans in a tile of `heads` heads. */
+int check_complete(struct checker *c, const struct spans *s, int32_t heads,
+                   enum side side);
+void prover_clear(struct prover *p);
+
+/* Outputs of all ranks (check_cover.c). 0 or -1. */
+int check_outputs(struct checker *c);
+
+/* The same by counting every triple, for small jobs: `spans` of an output of
+ * `tensor`, already known to hold the tokens that it should (check_bitmap.c). */
+struct bitmap;
+struct bitmap *bitmap_create(struct checker *c, enum tensor_name tensor);
+void bitmap_add(struct bitmap *m, const struct spans *spans);
+int bitmap_complete(const struct bitmap *m);
+void bitmap_destroy(struct bitmap *m);
+int bitmap_fits(const struct checker *c);
+
+/* Write-after-read edges on every critical path (check_stall.c). */
+int64_t check_stalls(struct checker *c);
+
+static inline enum side tensor_side(enum tensor_name t)
+{
+    return t == TENSOR_DK || t == TENSOR_DV ? SIDE_KEY : SIDE_QUERY;
+}
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Schedules for other people's tools: DOT and GOAL. */
+#include <config.h>
+
+#include "schedule/print.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* ---- DOT ------------------------------------------------------------------- */
+
+static void dot_rank(FILE *out, const struct schedule *s)
+{
+    int64_t tail[LANES];
+
+    for (int l = 0; l < LANES; l++)
+        tail[l] = -1;
+    fprintf(out, "subgraph cluster_%d {\nlabel=\"rank %d\";\n", (int)s->rank,
+            (int)s->rank);
+    for (int64_t i = 0; i < s->n_ops; i++) {
+        char name[128];
+        op_name(s, &s->ops[i], name, sizeof name);
+        fprintf(out, "r%d_%" PRId64 " [label=\"%" PRId64 " %s\"];\n",
+                (int)s->rank, i, i, name);
+    }
+    for (int64_t i = 0; i < s->n_ops; i++) {
+        const struct op *op = &s->ops[i];
+        int lane[2];
+        for (int32_t d = 0; d < op->dep_count; d++)
+            fprintf(out, "r%d_%d -> r%d_%" PRId64 ";\n", (int)s->rank,
+                    (int)s->deps[op->dep_first + d].op, (int)s->rank, i);
+        op_lanes(op, lane);
+        for (int k = 0; k < 2 && lane[k] >= 0; k++) {
+            if (tail[lane[k]] >= 0)
+                fprintf(out, "r%d_%" PRId64 " -> r%d_%" PRId64
+                        " [style=dashed];\n", (int)s->rank, tail[lane[k]],
+                        (int)s->rank, i);
+            tail[lane[k]] = i;
+        }
+    }
+    fputs("}\n", out);
+}
+
+/* The n-th op of this kind on `channel` with `peer`; -1: none. */
+static int64_t nth_message(const struct schedule *s, enum op_kind kind,
+                           int channel, int32_t peer, int64_t n)
+{
+    for (int64_t i = 0; i < s->n_ops; i++)
+        if (s->ops[i].kind == kind && s->ops[i].channel == channel
+            && s->ops[i].peer == peer && n-- == 0)
+            return i;
+    return -1;
+}
+
+static void dot_messages(FILE *out, const struct schedule *const *all,
+                         int64_t ranks, int64_t r)
+{
+    const struct schedule *s = all[r];
+    int64_t *sent = xcalloc((size_t)ranks * CHANNELS, sizeof *sent);
+
+    for (int64_t i = 0; i < s->n_ops; i++) {
+        const struct op *op = &s->ops[i];
+        if (op->kind != OP_SEND || op->peer < 0 || op->peer >= ranks)
+            continue;
+        int64_t to = nth_message(all[op->peer], OP_RECV, op->channel,
+                                 s->rank,
+                                 sent[op->peer * CHANNELS + op->channel]++);
+        if (to >= 0)
+            fprintf(out, "r%d_%" PRId64 " -> r%d_%" PRId64
+                    " [style=bold,constraint=false];\n", (int)r, i,
+                    (int)op->peer, to);
+    }
+    free(sent);
+}
+
+void print_dot(FILE *out, const struct schedule *const *schedules,
+               int64_t ranks)
+{
+    fputs("digraph schedule {\nnode [shape=box];\n", out);
+    for (int64_t r = 0; r < ranks; r++)
+        dot_rank(out, schedules[r]);
+    for (int64_t r = 0; r < ranks; r++)
+        dot_messages(out, schedules, ranks, r);
+    fputs("}\n", out);
+}
+
+/* ---- GOAL ------------------------------------------------------------------ */
+
+static int64_t goal_tiles_bytes(const struct schedule *s,
+                                const struct operand *o, int64_t n)
+{
+    int64_t bytes = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        bytes += (int64_t)tile_bytes(s, o[i].tile);
+    return bytes;
+}
+
+/* A collective: its messages between a start (l<op>) and an end (l<op>e). */
+static void goal_collective(FILE *out, const struct schedule *s, int64_t i)
+{
+    const struct op *op = &s->ops[i];
+    struct collective_shape c = op_collective(s, op);
+
+    fprintf(out, "l%" PRId64 ": calc 0\nl%" PRId64 "e: calc 0\n"
+            "l%" PRId64 "e requires l%" PRId64 "\n", i, i, i, i);
+    for (int64_t m = 0; m < c.members; m++) {
+        int64_t at = op->collective == ALL_GATHER ? 0 : m * c.tiles;
+        int64_t bytes[2] = { goal_tiles_bytes(s, c.send + at, c.tiles),
+                             goal_tiles_bytes(s, c.recv + m * c.tiles,
+                                              c.tiles) };
+        for (int way = 0; way < 2 && m != c.me; way++) {
+            if (!bytes[way])
+                continue;
+            fprintf(out, "l%" PRId64 "%c%" PRId64 ": %s %" PRId64 "b %s %d "
+                    "tag %d\n", i, "sr"[way], m, way ? "recv" : "send",
+                    bytes[way], way ? "from" : "to", (int)c.ranks[m],
+                    op->channel);
+            fprintf(out, "l%" PRId64 "%c%" PRId64 " requires l%" PRId64
+                    "\nl%" PRId64 "e requires l%" PRId64 "%c%" PRId64 "\n", i,
+                    "sr"[way], m, i, i, i, "sr"[way], m);
+        }
+    }
+}
+
+static void goal_op(FILE *out, const struct schedule *s, int64_t i)
+{
+    const struct op *op = &s->ops[i];
+    struct work w = op_work(s, op);
+
+    if (op->kind == OP_COLLECTIVE)
+        goal_collective(out, s, i);
+    else if (op->kind == OP_SEND)
+        fprintf(out, "l%" PRId64 ": send %" PRId64 "b to %d tag %d\n", i,
+                w.sent_bytes, (int)op->peer, op->channel);
+    else if (op->kind == OP_RECV)
+        fprintf(out, "l%" PRId64 ": recv %" PRId64 "b from %d tag %d\n", i,
+                w.received_bytes, (int)op->peer, op->channel);
+    else
+        fprintf(out, "l%" PRId64 ": calc %.0f\n", i, w.flops);
+}
+
+static void goal_requires(FILE *out, const struct schedule *s, int64_t i,
+                          int64_t before)
+{
+    fprintf(out, "l%" PRId64 " requires l%" PRId64 "%s\n", i, before,
+            s->ops[before].kind == OP_COLLECTIVE ? "e" : "");
+}
+
+static void goal_rank(FILE *out, const struct schedule *s)
+{
+    int64_t tail[LANES];
+
+    for (int l = 0; l < LANES; l++)
+        tail[l] = -1;
+    fprintf(out, "rank %d {\n", (int)s->rank);
+    for (int64_t i = 0; i < s->n_ops; i++) {
+        const struct op *op = &s->ops[i];
+        int lane[2];
+        goal_op(out, s, i);
+        for (int32_t d = 0; d < op->dep_count; d++)
+            goal_requires(out, s, i, s->deps[op->dep_first + d].op);
+        op_lanes(op, lane);
+        for (int k = 0; k < 2 && lane[k] >= 0; k++) {
+            if (tail[lane[k]] >= 0)
+                goal_requires(out, s, i, tail[lane[k]]);
+            tail[lane[k]] = i;
+        }
+    }
+    fputs("}\n", out);
+}
+
+void print_goal(FILE *out, const struct schedule *const *schedules,
+                int64_t ranks)
+{
+    fprintf(out, "num_ranks %" PRId64 "\n", ranks);
+    for (int64_t r = 0; r < ranks; r++)
+        goal_rank(out, schedules[r]);
+}

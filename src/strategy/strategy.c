@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "strategy/strategy.h"
+
+#include <string.h>
+
+const struct strategy *const strategies[] = {
+    &strategy_ring,
+    &strategy_allgather,
+    &strategy_ulysses,
+    NULL
+};
+
+const struct strategy *strategy_find(const char *name)
+{
+    for (int i = 0; strategies[i]; i++)
+        if (strcmp(strategies[i]->name, name) == 0)
+            return strategies[i];
+    return NULL;
+}

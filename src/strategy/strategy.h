@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Strategies: pure functions that append operations to a schedule.  Adding one
+ * touches one new file, one line of the table in strategy.c, one line of
+ * Makefile.mk and one golden file. */
+#ifndef SPAR_STRATEGY_H
+#define SPAR_STRATEGY_H
+
+#include "schedule/view.h"
+
+struct strategy {
+    const char *name;
+    const char *family;         /* softmax | linear | decode | star | hybrid */
+    const char *summary;        /* one line */
+    const char *const *options; /* keys it takes besides name; NULL last */
+    /* 0, or -1 with the reason in *e (one sentence, no prefix). Pure. NULL:
+     * always. */
+    int (*applies)(const struct job *job, const struct strategy_options *o,
+                   int64_t ranks, struct error *e);
+    void (*forward)(struct schedule *s, struct view *v);
+    void (*backward)(struct schedule *s, struct view *v);
+    /* Closed form of the cost sheet (strategies.md 1.15): payload bytes that
+     * `v->me` sends in forward, and in backward, from shard sizes and wire
+     * dtypes only. */
+    int64_t (*bytes_forward)(const struct view *v);
+    int64_t (*bytes_backward)(const struct view *v);
+};
+
+extern const struct strategy strategy_ring, strategy_allgather,
+    strategy_ulysses;
+extern const struct strategy *const strategies[];   /* NULL-terminated */
+const struct strategy *strategy_find(const char *name);
+
+/* A strategy asked of a job on some ranks: position maps made once, schedules
+ * built rank by rank. */
+struct plan;
+struct plan *plan_create(const struct job *job, const struct strategy *st,
+                         const struct strategy_options *o, int32_t ranks,
+                         struct error *e);      /* NULL: does not apply */
+void plan_destroy(struct plan *p);
+struct pool *plan_pool(struct plan *p);
+int32_t plan_ranks(const struct plan *p);
+const struct strategy *plan_strategy(const struct plan *p);
+const struct position_map *plan_map(const struct plan *p, int32_t rank);
+/* The frozen schedule of one rank (forward, and backward if the pass has it);
+ * the caller destroys it before the plan. */
+struct schedule *plan_build(struct plan *p, int32_t rank);
+/* Closed form, forward plus backward. */
+int64_t plan_bytes_expected(const struct plan *p, int32_t rank);
+
+#endif

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+# NAME.t    one process      NAME_test.c     TAP by cmocka
+# NAME.mpi  on ranks         NAME_mpi.c      one TAP point per rank count
+# NAME.sh   command line     prints TAP
+# Never two tests that differ in the extension only: they would share a log.
+TEST_EXTENSIONS = .t .mpi .sh
+tap_driver = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+T_LOG_DRIVER = $(tap_driver)
+MPI_LOG_DRIVER = $(tap_driver)
+MPI_LOG_COMPILER = $(top_srcdir)/scripts/mpi-tap
+SH_LOG_DRIVER = $(tap_driver)
+SH_LOG_COMPILER = $(SHELL)
+NPROCS = 1 2 3 4
+AM_TESTS_ENVIRONMENT = \
+	MPIEXEC='$(MPIEXEC)' NPROCS='$(NPROCS)' SPAR='$(abs_builddir)/spar' \
+	CMOCKA_MESSAGE_OUTPUT=TAP ASAN_OPTIONS=protect_shadow_gap=0; \
+	export MPIEXEC NPROCS SPAR CMOCKA_MESSAGE_OUTPUT ASAN_OPTIONS;
+
+unit_tests = %D%/base.t %D%/cuda.t %D%/kernel.t %D%/loopback.t \
+	%D%/machine.t %D%/minilm.t %D%/options.t %D%/position.t \
+	%D%/report.t %D%/scenario.t %D%/schedule.t \
+	%D%/simulate.t %D%/tensor.t %D%/trace.t %D%/units.t \
+	%D%/yaml.t
+rank_tests = %D%/agree.mpi %D%/execute.mpi
+shell_tests = %D%/bad_input.sh %D%/cli.sh %D%/golden.sh
+
+TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
+check_PROGRAMS += $(unit_tests) $(rank_tests)
+EXTRA_DIST += $(shell_tests) \
+	$(wildcard $(srcdir)/%D%/golden/*) $(wildcard $(srcdir)/%D%/cases/*)
+
+# All tests link alike; a library's flags go to the test that includes its header.
+LDADD = libcli.a $(local_archives) $(local_libs) $(CMOCKA_LIBS)
+on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
+	$(MPI_LIBS) $(local_libs) $(CMOCKA_LIBS)
+
+%C%_base_t_SOURCES = %D%/base_test.c
+%C%_cuda_t_SOURCES = %D%/cuda_test.c
+%C%_cuda_t_LDADD = libkernel.a $(CUDA_LIBS)
+if HAVE_CUDA
+nodist_EXTRA_%C%_cuda_t_SOURCES = dummy.cxx
+endif
+%C%_kernel_t_SOURCES = %D%/kernel_test.c
+%C%_loopback_t_SOURCES = %D%/loopback_test.c
+%C%_machine_t_SOURCES = %D%/machine_test.c
+%C%_minilm_t_SOURCES = %D%/minilm_test.c
+%C%_minilm_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
+%C%_options_t_SOURCES = %D%/options_test.c
+%C%_position_t_SOURCES = %D%/position_test.c
+%C%_report_t_SOURCES = %D%/report_test.c
+%C%_scenario_t_SOURCES = %D%/scenario_test.c
+%C%_schedule_t_SOURCES = %D%/schedule_test.c
+%C%_simulate_t_SOURCES = %D%/simulate_test.c
+%C%_tensor_t_SOURCES = %D%/tensor_test.c
+%C%_tensor_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
+%C%_trace_t_SOURCES = %D%/trace_test.c
+%C%_trace_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
+%C%_units_t_SOURCES = %D%/units_test.c
+%C%_yaml_t_SOURCES = %D%/yaml_test.c
+%C%_agree_mpi_SOURCES = %D%/agree_mpi.c
+%C%_agree_mpi_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
+%C%_agree_mpi_LDADD = $(on_ranks)
+%C%_execute_mpi_SOURCES = %D%/execute_mpi.c
+%C%_execute_mpi_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
+%C%_execute_mpi_LDADD = $(on_ranks)
+
+# check-units, check-ranks: parts of `make check`.  check-full: the whole matrix.
+.PHONY: check-units check-ranks check-full bench golden
+check-units:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(unit_tests)'
+check-ranks:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(rank_tests) $(shell_tests)'
+check-full:
+	SPAR_TEST_FULL=1 $(MAKE) $(AM_MAKEFLAGS) check
+
+# The printed schedules, rewritten: look at the difference before committing it.
+golden: spar
+	SPAR=$(abs_builddir)/spar srcdir=$(srcdir) \
+	  $(SHELL) $(srcdir)/%D%/golden.sh write
+
+EXTRA_PROGRAMS += %D%/bench_kernel
+%C%_bench_kernel_SOURCES = %D%/bench_kernel.c
+%C%_bench_kernel_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS)
+bench: %D%/bench_kernel
+	%D%/bench_kernel
+CLEANFILES += $(EXTRA_PROGRAMS) mpi-tap.lock

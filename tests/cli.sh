@@ -1,0 +1,181 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The command line as other people's scripts see it: exit statuses, help, the
+# shape of the JSON, what is left on disk.
+: "${SPAR:=./spar}" "${srcdir:=.}" "${MPIEXEC:=mpiexec}"
+scenarios=$srcdir/scenarios
+temporary=$(mktemp -d) || exit 99
+trap 'rm -rf "$temporary"' EXIT
+export SPAR_LOCAL=/nonexistent/local.yaml
+cat > "$temporary/small.yaml" << 'END'
+job:
+  transformer: {heads: 4, kv_heads: 2, head_dim: 8}
+  sequence: [40, 1, 23]
+  mask: causal
+  pass: forward_backward
+run: {ranks: 2, warmups: 0, repeats: 1}
+strategies:
+  - {name: ring, layout: zigzag}
+  - {name: allgather, layout: striped}
+  - {name: ulysses}
+machine: unit
+END
+small=$temporary/small.yaml
+n=0
+
+# point NAME: of the commands before it, the last one's status decides.
+point() {
+    rc=$?
+    n=$((n + 1))
+    if [ $rc = 0 ]; then
+        echo "ok $n - $1"
+    else
+        echo "not ok $n - $1"
+        head -c 2000 "$temporary/err" "$temporary/out" | sed 's/^/# /'
+    fi
+}
+
+# spar ARGUMENT...: into out and err, status kept.
+spar() {
+    timeout -k 5 100 $launch "$SPAR" "$@" < /dev/null > "$temporary/out" \
+        2> "$temporary/err"
+}
+
+# says FILE PATTERN: one line of out or err matches.
+says() { grep -q -e "$2" "$temporary/$1"; }
+silent() { ! [ -s "$temporary/$1" ]; }
+
+# json EXPRESSION: true of the one JSON value x that out holds.
+if command -v python3 > /dev/null; then
+    json() {
+        python3 -c 'import json, sys
+x = json.load(open(sys.argv[1]))
+sys.exit(not eval("(" + sys.argv[2] + ")"))' "$temporary/out" "$1" 2>> "$temporary/err"
+    }
+else
+    json() { [ -s "$temporary/out" ]; }
+fi
+
+# ---- Help and version
+for c in list show check run sim compare trace calibrate topo; do
+    spar $c --help && says out "^Usage: spar $c" && says out '^Options:' &&
+        says out ' --help ' && silent err
+    point "$c --help"
+done
+spar --help && says out '^Usage' && says out '  check '
+point "--help"
+spar --version && says out '^spar [0-9]'
+point "--version"
+spar; [ $? = 2 ] && silent out && says err '^Usage'
+point "no command: usage, status 2"
+launch="$MPIEXEC -n 2"
+spar run --help && [ "$(grep -c '^Usage' "$temporary/out")" = 1 ]
+point "run --help on two ranks: once"
+spar list && [ "$(grep -c '^strategies' "$temporary/out")" = 1 ]
+point "list on two ranks: once"
+launch=
+
+# ---- list, topo
+spar list && says out '  ring ' && says out '  reference ' &&
+    says out '  loggp ' && says out '  host '
+point "list: text"
+spar list --format json && json 'all(set(s) >= {"name", "family", "summary",
+    "options"} for s in x) and {"ring", "allgather", "ulysses"} <=
+    {s["name"] for s in x}'
+point "list: JSON"
+spar topo && silent err && spar topo --format json && json 'x'
+point "topo"
+
+# ---- show
+spar show "$small" && [ "$(grep -c '^rank [01] of 2' "$temporary/out")" = 6 ]
+point "show: every rank of every entry"
+spar show "$small" --rank 1 --entry 2 &&
+    [ "$(grep -c '^rank ' "$temporary/out")" = 1 ] && says out '^rank 1 of 2'
+point "show --rank --entry"
+spar show "$small" --entry 0 --dot && says out '^digraph'
+point "show --dot"
+spar show "$small" --entry 0 --goal && says out '^num_ranks 2'
+point "show --goal"
+
+# ---- check
+spar check "$small" && says out 'ring .* passed' && silent err
+point "check: text"
+spar check "$small" --format json && json '[s["strategy"] for s in x] ==
+    ["ring", "allgather", "ulysses"] and all(set(s) == {"strategy", "ranks",
+    "bytes_sent", "bytes_expected", "pairs", "expected_pairs", "peak_bytes",
+    "ops", "deadlock", "coverage", "reuse_stalls", "passed"} for s in x)'
+point "check: JSON keys"
+json 'all(s["passed"] is True and s["coverage"] is True and s["deadlock"] is
+    False and s["bytes_sent"] == s["bytes_expected"] and
+    sum(s["pairs"]) == s["expected_pairs"] == 4 * (40 * 41 // 2 + 1 +
+    23 * 24 // 2) and len(s["peak_bytes"]) == 2 for s in x)'
+point "check: JSON values"
+spar check "$small" --set run.ranks=7 --set 'job.sequence=[3, 1]' \
+    --set strategies.1.layout=zigzag --format json &&
+    json 'all(s["ranks"] == 7 and len(s["pairs"]) == 7 for s in x)'
+point "check --set"
+spar check "$scenarios/million.yaml" && says out 'ring .* 1024 .* passed'
+point "check: a million tokens on 1,024 ranks"
+
+# ---- sim, trace, compare
+spar sim "$small" -o "$temporary/s.h5" && says out '^ring ' &&
+    says err "^trace: $temporary/s.h5" && [ -s "$temporary/s.h5" ]
+point "sim: text and trace"
+spar sim "$small" --format json && [ -s "$temporary/small.sim.h5" ] &&
+    json 'all(set(s) >= {"strategy", "layout", "ranks", "pass", "dtype",
+    "schedule_hash", "time_s", "predicted_s", "tflops", "bytes_sent",
+    "bytes_expected", "pairs", "peak_bytes", "error", "gate", "overlap",
+    "passed"} for s in x)'
+point "sim: JSON keys, default output"
+json 'all(s["time_s"] is None and s["predicted_s"] > 0 and
+    int(s["schedule_hash"], 16) and s["error"]["dq"] is None for s in x)'
+point "sim: JSON values"
+spar sim "$small" -o "$temporary/i.h5" --network ideal
+point "sim --network ideal"
+spar trace "$temporary/s.h5" && says out '^entry 2: ulysses'
+point "trace: text"
+spar trace "$temporary/s.h5" --format json && json 'len(x["entries"]) == 3'
+point "trace: JSON"
+spar compare "$temporary/s.h5" "$temporary/i.h5" && says out 'makespan'
+point "compare: text"
+spar compare "$temporary/s.h5" "$temporary/i.h5" --format json && json 'x'
+point "compare: JSON"
+spar sim "$small" --set strategies.0.layout=contiguous -o "$temporary/o.h5" &&
+    { spar compare "$temporary/s.h5" "$temporary/o.h5"; [ $? = 1 ]; } &&
+    silent out && says err '^spar: .*hash'
+point "compare refuses other schedules"
+
+# ---- run
+launch="$MPIEXEC -n 2"
+spar run "$small" --format json -o "$temporary/r.h5" \
+    --output-tensors "$temporary/t.h5" &&
+    json '[s["strategy"] for s in x] == ["ring", "allgather", "ulysses"] and
+    all(s["passed"] is True and s["time_s"]["median"] > 0 and
+    s["bytes_sent"] == s["bytes_expected"] and
+    all(s["error"][k] <= s["gate"][k] for k in ("o", "lse", "dq", "dk", "dv"))
+    for s in x)'
+point "run: JSON"
+[ -s "$temporary/r.h5" ] && [ -s "$temporary/t.h5" ] &&
+    ! ls "$temporary" | grep -q part
+point "run: its files and no others"
+spar compare "$temporary/r.h5" "$temporary/s.h5" && says out 'makespan'
+point "run and sim compare"
+spar run "$small" -o "$temporary/r.h5" --format json \
+    --set 'run.transport="null"'
+[ $? = 1 ] && json 'not all(s["passed"] for s in x)'
+point "run: a failed verification is status 1 and one JSON value"
+launch=
+spar run "$small"; [ $? = 2 ] && silent out && says err 'mpiexec -n 2'
+point "run started alone says how to start it"
+
+# ---- A full disk, too little memory
+"$SPAR" list > /dev/full 2> "$temporary/err"
+[ $? = 1 ] && says err '^spar: standard output'
+point "standard output on a full disk"
+spar run "$small" --set run.ranks=1 --set job.sequence=1000000000000 \
+    --set run.verify=none
+[ $? != 0 ] && silent out && [ "$(wc -l < "$temporary/err")" = 1 ] &&
+    says err '^spar: .*memory'
+point "out of memory is told before it happens"
+
+echo "1..$n"

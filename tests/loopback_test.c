@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every strategy by loopback against the fp64 oracle: a sample of the matrix
+ * strategy x layout x mask x pass x ranks x lengths x heads x head size x
+ * dtype (all of it under SPAR_TEST_FULL=1), hard inputs, random orders, broken
+ * schedules. */
+#include <config.h>
+
+#include "run/compute.h"
+#include "run/verify.h"
+#include "strategy/strategy.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* ---- One trial ------------------------------------------------------------------ */
+
+struct trial {
+    const char *strategy, *kernel;
+    enum layout layout;
+    int64_t block;
+    struct mask mask;
+    enum pass pass;
+    int32_t ranks;
+    int64_t lengths[8], sequences;
+    int64_t heads, kv_heads, head_dim, value_dim;
+    enum dtype dtype, wire_grad, wire_partial;
+    enum verify_mode verify;
+    row_fn row;                 /* inputs; NULL: seeded */
+};
+
+static void trial_text(const struct trial *t, char *text, size_t size)
+{
+    snprintf(text, size, "%s %s/%d mask %s(%d, %d) %s ranks %d length %d (%d) "
+             "heads %d/%d size %d/%d %s wire %s", t->strategy,
+             layout_names[t->layout], (int)t->block, mask_names[t->mask.kind],
+             (int)t->mask.left, (int)t->mask.right, pass_names[t->pass],
+             t->ranks, (int)t->lengths[0], (int)t->sequences, (int)t->heads,
+             (int)t->kv_heads, (int)t->head_dim, (int)t->value_dim,
+             dtype_name(t->dtype), dtype_name(t->wire_grad));
+}
+
+static struct job trial_job(const struct trial *t)
+{
+    struct job job = {
+        .transformer = { .heads = t->heads, .kv_heads = t->kv_heads,
+                         .head_dim = t->head_dim, .value_dim = t->value_dim },
+        .mask = t->mask, .pass = t->pass, .dtype = t->dtype,
+        .wire_grad = t->wire_grad, .wire_partial = t->wire_partial,
+    };
+    struct error e = { 0 };
+
+    if (job_finish(&job, t->lengths, t->sequences, &e))
+        fail_msg("%s", e.text);
+    return job;
+}
+
+static uint64_t seed = 7;
+
+/* What a rig holds: a strategy's schedules in one process. */
+struct rig {
+    struct job job;
+    struct plan *plan;
+    struct schedule *schedules[16];
+    struct loopback loop;
+    const struct kernel_backend *kernel;
+};
+
+/* 0: the strategy does not apply. */
+static int rig_create(struct rig *g, const struct trial *t)
+{
+    struct strategy_options o = { .layout = t->layout, .block = t->block };
+    struct error e = { 0 };
+
+    g->job = trial_job(t);
+    g->plan = plan_create(&g->job, strategy_find(t->strategy), &o, t->ranks,
+                          &e);
+    g->kernel = kernel_find(t->kernel ? t->kernel : "auto", &e);
+    assert_non_null(g->kernel);
+    if (!g->plan) {
+        job_clear(&g->job);
+        return 0;
+    }
+    for (int32_t r = 0; r < t->ranks; r++)
+        g->schedules[r] = plan_build(g->plan, r);
+    return 1;
+}
+
+static void rig_load(struct rig *g, const struct trial *t)
+{
+    struct error e = { 0 };
+
+    if (loopback_create(&g->loop, (const struct schedule *const *)g->schedules,
+                        t->ranks, &e))
+        fail_msg("%s", e.text);
+    for (int32_t r = 0; r < t->ranks; r++)
+        memory_load(&g->loop.memories[r], t->row ? t->row : input_seeded,
+                    &seed);
+}
+
+static void rig_destroy(struct rig *g)
+{
+    int64_t ranks = g->loop.ranks ? g->loop.ranks : plan_ranks(g->plan);
+
+    loopback_destroy(&g->loop);
+    for (int64_t r = 0; r < ranks; r++)
+        schedule_destroy(g->schedules[r]);
+    plan_destroy(g->plan);
+    job_clear(&g->job);
+}
+
+struct results {
+    float *x[RESULTS];
+    size_t bytes[RESULTS];
+};
+
+static struct results rig_results(const struct rig *g)
+{
+    struct results out = { 0 };
+
+    for (int i = 0; i < (g->job.pass == PASS_FORWARD ? 2 : RESULTS); i++) {
+        enum tensor_name t = result_tensors[i];
+        out.bytes[i] = sizeof(float) * (size_t)(g->job.tokens
+                       * tensor_heads(&g->job, t) * tensor_width(&g->job, t));
+        out.x[i] = malloc(out.bytes[i]);
+        memset(out.x[i], 0xff, out.bytes[i]);
+        for (int64_t r = 0; r < g->loop.ranks; r++)
+            memory_gather(&g->loop.memories[r], t, out.x[i]);
+    }
+    return out;
+}
+
+static void results_clear(struct results *r)
+{
+    for (int i = 0; i < RESULTS; i++)
+        free(r->x[i]);
+}
+
+static void judge(const struct rig *g, const struct trial *t,
+                  struct verdict *verdict)
+{
+    struct results r = rig_results(g);
+    struct verify *v = verify_create(&g->job, t->verify,
+                                     t->row ? t->row : input_seeded, &seed, 3);
+
+    verify_results(v, (const float *const *)r.x, verdict);
+    verify_destroy(v);
+    results_clear(&r);
+}
+
+static int skipped, ran;
+
+/* Results within their gates, bytes and pairs as the closed forms say. */
+static void run_trial(const struct trial *t)
+{
+    struct rig g = { 0 };
+    struct error e = { 0 };
+    struct verdict v;
+    char text[256];
+    int64_t pairs = 0;
+
+    trial_text(t, text, sizeof text);
+    if (!rig_create(&g, t)) {
+        skipped++;
+        return;
+    }
+    ran++;
+    rig_load(&g, t);
+    if (loopback_run(&g.loop, g.kernel, 0, &e))
+        fail_msg("%s: %s", text, e.text);
+    for (int32_t r = 0; r < t->ranks; r++) {
+        if (g.loop.bytes_sent[r] != plan_bytes_expected(g.plan, r))
+            fail_msg("%s: rank %d sent %lld bytes, expected %lld", text, r,
+                     (long long)g.loop.bytes_sent[r],
+                     (long long)plan_bytes_expected(g.plan, r));
+        pairs += schedule_pairs(g.schedules[r]);
+    }
+    assert_int_equal(pairs, job_pairs(&g.job) * t->heads);
+    judge(&g, t, &v);
+    if (!v.passed)
+        fail_msg("%s: error (gate) o %.2g (%.2g) lse %.2g (%.2g) dq %.2g "
+                 "(%.2g) dk %.2g (%.2g) dv %.2g (%.2g)", text, v.error[0],
+                 v.gate[0], v.error[1], v.gate[1], v.error[2], v.gate[2],
+                 v.error[3], v.gate[3], v.error[4], v.gate[4]);
+    rig_destroy(&g);
+}
+
+/* ---- The matrix ------------------------------------------------------------------ */
+
+static const char *const strategy_axis[] = { "ring", "allgather", "ulysses" };
+static const struct {
+    enum layout layout;
+    int64_t block;
+} layout_axis[] = {
+    { LAYOUT_CONTIGUOUS, 1 }, { LAYOUT_ZIGZAG, 1 }, { LAYOUT_STRIPED, 1 },
+    { LAYOUT_STRIPED, 5 },
+};
+static const struct mask mask_axis[] = {
+    { MASK_FULL, -1, -1 }, { MASK_CAUSAL, -1, 0 }, { MASK_WINDOW, 9, 0 },
+    { MASK_WINDOW, 30, 4 }, { MASK_WINDOW, -1, 2 },
+};
+static const enum pass pass_axis[] = { PASS_FORWARD, PASS_FORWARD_BACKWARD };
+static const int32_t rank_axis[] = { 1, 2, 3, 4, 5, 6, 7, 8, 16 };
+static const int64_t length_axis[][8] = {       /* 0 ends */
+    { 3816 }, { 2047 }, { 913 }, { 256 }, { 97 }, { 33 }, { 5 }, { 1 },
+    { 1, 5, 97, 33 }, { 38, 12 }, { 3, 1, 1, 64, 2 },
+};
+static const int64_t head_axis[][2] = {
+    { 5, 5 }, { 32, 4 }, { 12, 2 }, { 7, 7 }, { 8, 1 },
+};
+static const int64_t size_axis[][2] = {
+    { 8, 8 }, { 64, 64 }, { 80, 80 }, { 128, 128 }, { 24, 40 },
+};
+static const enum dtype dtype_axis[] = { DTYPE_FP32, DTYPE_BF16, DTYPE_FP16 };
+
+#define COUNT(axis) (int64_t)(sizeof(axis) / sizeof *(axis))
+
+/* Trial number i of the matrix. */
+static struct trial matrix(int64_t i)
+{
+    struct trial t = { .verify = VERIFY_FULL };
+#define NEXT(axis) (axis)[i % COUNT(axis)]; i /= COUNT(axis)
+    t.strategy = NEXT(strategy_axis);
+    t.layout = layout_axis[i % COUNT(layout_axis)].layout;
+    t.block = layout_axis[i % COUNT(layout_axis)].block;
+    i /= COUNT(layout_axis);
+    t.mask = NEXT(mask_axis);
+    t.pass = NEXT(pass_axis);
+    t.ranks = NEXT(rank_axis);
+    const int64_t *lengths = NEXT(length_axis);
+    for (; t.sequences < 8 && lengths[t.sequences]; t.sequences++)
+        t.lengths[t.sequences] = lengths[t.sequences];
+    t.heads = head_axis[i % COUNT(head_axis)][0];
+    t.kv_heads = head_axis[i % COUNT(head_axis)][1];
+    i /= COUNT(head_axis);
+    t.head_dim = size_axis[i % COUNT(size_axis)][0];
+    t.value_dim = size_axis[i % COUNT(size_axis)][1];
+    i /= COUNT(size_axis);
+    t.dtype = NEXT(dtype_axis);
+    /* In half precision every hop rounds the travelling sum: few hops. */
+    t.wire_grad = i % 2 && t.ranks <= 3 ? t.dtype : DTYPE_FP32;
+    t.wire_partial = t.dtype;
+#undef NEXT
+    return t;
+}
+
+static int64_t matrix_size(void)
+{
+    return COUNT(strategy_axis) * COUNT(layout_axis) * COUNT(mask_axis)
+           * COUNT(pass_axis) * COUNT(rank_axis) * COUNT(length_axis)
+           * COUNT(head_axis) * COUNT(size_axis) * COUNT(dtype_axis) * 2;
+}
+
+/* Multiply-adds of one dense reference. */
+static double trial_work(const struct trial *t)
+{
+    struct job job = trial_job(t);
+    double work = (double)job_pairs(&job) * (double)t->heads
+                  * (double)(t->head_dim + t->value_dim)
+                  * (t->pass == PASS_FORWARD ? 1 : 3.5);
+
+    job_clear(&job);
+    return work;
+}
+
+/* The same trials every time; small ones, so that a sanitized run of all ends
+ * in about two minutes. */
+static void sampled_matrix(void **state)
+{
+    int full = getenv("SPAR_TEST_FULL") != NULL;
+    int64_t n = matrix_size(), wanted = full ? n : 600;
+
+    (void)state;
+    ran = skipped = 0;
+    for (int64_t k = 0; ran + skipped < wanted && k < 100 * wanted; k++) {
+        int64_t i = full ? k : (int64_t)(hash_u64(11, (uint64_t)k)
+                                         % (uint64_t)n);
+        struct trial t = matrix(i);
+        if (k >= n || (!full && trial_work(&t) > 2e7))
+            continue;
+        if (trial_work(&t) > 2e8)
+            t.verify = VERIFY_SAMPLED;
+        run_trial(&t);
+    }
+    print_message("# %d trials, %d do not apply\n", ran, skipped);
+    assert_true(ran > 100);
+}
+
+/* Long and odd lengths, each strategy, sampled rows. */
+static void odd_lengths(void **state)
+{
+    static const int64_t lengths[] = { 3816, 2047, 913 };
+
+    (void)state;
+    for (int i = 0; i < 9; i++)
+        run_trial(&(struct trial){
+            .strategy = strategy_axis[i % 3], .layout = (enum layout)(i / 3),
+            .block = 1, .mask = { MASK_CAUSAL, -1, 0 },
+            .pass = PASS_FORWARD_BACKWARD, .ranks = 3 + i % 2,
+            .lengths = { lengths[(i + i / 3) % 3] }, .sequences = 1,
+            .heads = 2, .kv_heads = 1, .head_dim = 8, .value_dim = 8,
+            .verify = VERIFY_SAMPLED });
+}
+
+static void reference_kernel(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 6; i++)
+        run_trial(&(struct trial){
+            .strategy = strategy_axis[i % 3], .kernel = "reference",
+            .layout = LAYOUT_ZIGZAG, .block = 1,
+            .mask = mask_axis[i % COUNT(mask_axis)],
+            .pass = PASS_FORWARD_BACKWARD, .ranks = 2 + i % 3,
+            .lengths = { 61 }, .sequences = 1, .heads = 6, .kv_heads = 2,
+            .head_dim = 8, .value_dim = 8, .dtype = dtype_axis[i % 3],
+            .wire_partial = dtype_axis[i % 3] });
+}
+
+/* ---- Hard inputs -------------------------------------------------------------------- */
+
+static void scaled(enum tensor_name t, float by, int64_t token, int64_t head,
+                   int64_t width, float *out)
+{
+    input_seeded(&seed, t, token, head, width, out);
+    for (int64_t x = 0; t == TENSOR_Q && x < width; x++)
+        out[x] *= by;
+}
+
+static void scores_30(void *arg, enum tensor_name t, int64_t token,
+                      int64_t head, int64_t width, float *out)
+{
+    (void)arg;
+    scaled(t, 30, token, head, width, out);
+}
+
+static void scores_100(void *arg, enum tensor_name t, int64_t token,
+                       int64_t head, int64_t width, float *out)
+{
+    (void)arg;
+    scaled(t, 100, token, head, width, out);
+}
+
+static void one_huge_key(void *arg, enum tensor_name t, int64_t token,
+                         int64_t head, int64_t width, float *out)
+{
+    input_seeded(arg, t, token, head, width, out);
+    for (int64_t x = 0; t == TENSOR_K && token == 11 && x < width; x++)
+        out[x] *= 1000;
+}
+
+static void equal_keys(void *arg, enum tensor_name t, int64_t token,
+                       int64_t head, int64_t width, float *out)
+{
+    input_seeded(arg, t, t == TENSOR_K ? 0 : token, head, width, out);
+}
+
+static void hard_inputs(void **state)
+{
+    static const row_fn inputs[] = { scores_30, scores_100, one_huge_key,
+                                     equal_keys };
+    static const int64_t packed[] = { 1, 5, 97, 33 };
+
+    (void)state;
+    for (int i = 0; i < 4 * 3 * 3; i++) {
+        struct trial t = {
+            .strategy = strategy_axis[i % 3], .row = inputs[i / 3 % 4],
+            .layout = (enum layout)(i / 12), .block = 1,
+            .mask = mask_axis[1 + i % 2], .pass = PASS_FORWARD_BACKWARD,
+            .ranks = 2 + i % 4, .lengths = { 136 }, .sequences = 1,
+            .heads = 6, .kv_heads = 2, .head_dim = 64, .value_dim = 64 };
+        run_trial(&t);
+        memcpy(t.lengths, packed, sizeof packed);
+        t.sequences = 4;
+        run_trial(&t);
+        t.dtype = t.wire_grad = t.wire_partial = dtype_axis[i % 3];
+        run_trial(&t);
+    }
+}
+
+/* One token: dq and dk cancel to zero. */
+static void one_token(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 9; i++)
+        run_trial(&(struct trial){
+            .strategy = strategy_axis[i % 3], .layout = LAYOUT_CONTIGUOUS,
+            .block = 1, .mask = { MASK_FULL, -1, -1 },
+            .pass = PASS_FORWARD_BACKWARD, .ranks = 1 + i, .lengths = { 1 },
+            .sequences = 1, .heads = 8, .kv_heads = 4, .head_dim = 16,
+            .value_dim = 16, .dtype = dtype_axis[i / 3],
+            .wire_partial = dtype_axis[i / 3] });
+}
+
+/* ---- Orders ------------------------------------------------------------------------------ */
+
+static void any_order_same_bits(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        struct trial t = {
+            .strategy = strategy_axis[i % 3], .layout = (enum layout)(i % 2),
+            .block = 1, .mask = mask_axis[i % COUNT(mask_axis)],
+            .pass = PASS_FORWARD_BACKWARD, .ranks = 2 + i % 5,
+            .lengths = { 77 }, .sequences = 1, .heads = 6, .kv_heads = 3,
+            .head_dim = 8, .value_dim = 8, .dtype = dtype_axis[i % 3],
+            .wire_partial = dtype_axis[i % 3] };
+        struct rig g = { 0 };
+        struct error e = { 0 };
+        if (!rig_create(&g, &t))
+            continue;
+        rig_load(&g, &t);
+        assert_int_equal(loopback_run(&g.loop, g.kernel, 0, &e), 0);
+        struct results first = rig_results(&g);
+        for (uint64_t order = 1; order < 8; order++) {
+            assert_int_equal(loopback_run(&g.loop, g.kernel, order, &e), 0);
+            struct results again = rig_results(&g);
+            for (int r = 0; r < RESULTS; r++)
+                assert_memory_equal(first.x[r], again.x[r], first.bytes[r]);
+            results_clear(&again);
+        }
+        results_clear(&first);
+        rig_destroy(&g);
+    }
+}
+
+/* ---- Broken schedules ------------------------------------------------------------------------ */
+
+/* What is done to op `at` of one rank. */
+struct damage {
+    const char *what;
+    enum op_kind kind;          /* the nth op of this kind ... */
+    int nth;
+    enum { DROP, TWICE, SWAP_K, SHIFT_MASK, HALF, OTHER_PEER } how;
+};
+
+static void append_damaged(struct schedule *s, struct op op,
+                           const struct operand *o, int64_t n,
+                           const struct damage *d, const struct schedule *old)
+{
+    struct operand mine[16];
+
+    memcpy(mine, o, (size_t)n * sizeof *o);
+    if (d->how == SWAP_K) {     /* attend: V where K belongs */
+        struct operand k = mine[1];
+        mine[1] = mine[2];
+        mine[2] = k;
+    }
+    if (d->how == SHIFT_MASK) {
+        int64_t m;
+        struct segment list[8];
+        const struct segment *g = pool_segments_get(old->pool, op.segments, &m);
+        assert_true(m <= 8);
+        memcpy(list, g, (size_t)m * sizeof *g);
+        list[0].low = 1;        /* the diagonal is lost */
+        list[0].high = BAND_HIGH;
+        op.segments = pool_segments(old->pool, list, m);
+    }
+    if (d->how == HALF) {
+        int64_t rows = tile_row_count(old, mine[0].tile);
+        mine[0].tile = tile_heads(tile_rows(old, mine[0].tile.buffer, 0,
+                                            rows / 2), 0,
+                                  mine[0].tile.head_count);
+    }
+    if (d->how == OTHER_PEER)
+        op.peer = (op.peer + 1) % old->ranks;
+    for (int i = 0; i < (d->how == TWICE ? 2 : d->how != DROP); i++)
+        schedule_op(s, op, mine, n);
+}
+
+/* The same schedule with one op damaged. */
+static struct schedule *damaged(const struct schedule *old,
+                                const struct damage *d)
+{
+    struct schedule *s = schedule_create(old->pool, old->job, old->ranks,
+                                         old->rank);
+    int seen = 0;
+
+    for (int64_t b = 0; b < old->n_buffers; b++)
+        schedule_buffer(s, pool_label_get(old->pool, old->buffers[b].label),
+                        old->buffers[b]);
+    for (int64_t i = 0; i < old->n_ops; i++) {
+        int64_t n;
+        struct operand o[16];
+        const struct operand *from = pool_operands_get(
+            old->pool, old->ops[i].operands, &n);
+        assert_true(n <= 16);
+        memcpy(o, from, (size_t)n * sizeof *o);
+        if (old->ops[i].kind == d->kind && seen++ == d->nth)
+            append_damaged(s, old->ops[i], o, n, d, old);
+        else
+            schedule_op(s, old->ops[i], o, n);
+    }
+    assert_true(seen > d->nth);
+    schedule_freeze(s);
+    return s;
+}
+
+/* 1: loopback or verification notices. */
+static int notices(const struct trial *t, const struct damage *d)
+{
+    struct rig g = { 0 };
+    struct error e = { 0 };
+    struct verdict v = { .passed = 0 };
+
+    assert_true(rig_create(&g, t));
+    if (d) {
+        struct schedule *bad = damaged(g.schedules[1], d);
+        schedule_destroy(g.schedules[1]);
+        g.schedules[1] = bad;
+    }
+    rig_load(&g, t);
+    int stuck = loopback_run(&g.loop, g.kernel, 0, &e);
+    if (stuck)
+        assert_true(strlen(e.text) > 10);
+    else
+        judge(&g, t, &v);
+    rig_destroy(&g);
+    return !v.passed;
+}
+
+static void broken_schedules_fail(void **state)
+{
+    static const struct damage damages[] = {
+        { "attend dropped", OP_ATTEND, 1, DROP },
+        { "attend doubled", OP_ATTEND, 1, TWICE },
+        { "K and V swapped", OP_ATTEND, 0, SWAP_K },
+        { "mask shifted", OP_ATTEND, 0, SHIFT_MASK },
+        { "send dropped", OP_SEND, 1, DROP },
+        { "receive dropped", OP_RECV, 0, DROP },
+        { "half a message", OP_SEND, 0, HALF },
+        { "wrong peer", OP_SEND, 0, OTHER_PEER },
+        { "backward dropped", OP_ATTEND_BACKWARD, 2, DROP },
+        { "delta dropped", OP_DELTA, 0, DROP },
+        { "sum dropped", OP_SUM, 0, DROP },
+        { "sum doubled", OP_SUM, 0, TWICE },
+        { "backward doubled", OP_ATTEND_BACKWARD, 1, TWICE },
+    };
+    const struct trial t = {
+        .strategy = "ring", .layout = LAYOUT_ZIGZAG, .block = 1,
+        .mask = { MASK_CAUSAL, -1, 0 }, .pass = PASS_FORWARD_BACKWARD,
+        .ranks = 3, .lengths = { 48 }, .sequences = 1, .heads = 2,
+        .kv_heads = 2, .head_dim = 8, .value_dim = 8 };
+
+    (void)state;
+    assert_false(notices(&t, NULL));
+    for (int i = 0; i < COUNT(damages); i++)
+        if (!notices(&t, &damages[i]))
+            fail_msg("nobody noticed: %s", damages[i].what);
+}
+
+/* ---- Verification itself, memory ------------------------------------------------------------- */
+
+static void verify_is_strict(void **state)
+{
+    const struct trial t = {
+        .strategy = "ring", .layout = LAYOUT_CONTIGUOUS, .block = 1,
+        .mask = { MASK_CAUSAL, -1, 0 }, .pass = PASS_FORWARD, .ranks = 2,
+        .lengths = { 20 }, .sequences = 1, .heads = 2, .kv_heads = 1,
+        .head_dim = 8, .value_dim = 8 };
+    struct rig g = { 0 };
+    struct error e = { 0 };
+    struct verdict v;
+
+    (void)state;
+    assert_true(rig_create(&g, &t));
+    rig_load(&g, &t);
+    assert_int_equal(loopback_run(&g.loop, g.kernel, 0, &e), 0);
+    struct results r = rig_results(&g);
+    struct verify *full = verify_create(&g.job, VERIFY_FULL, input_seeded,
+                                        &seed, 3);
+    struct verify *none = verify_create(&g.job, VERIFY_NONE, input_seeded,
+                                        &seed, 3);
+    verify_results(full, (const float *const *)r.x, &v);
+    assert_true(v.passed);
+    assert_true(isnan(v.error[RESULT_DQ]));
+    verify_results(none, (const float *const *)r.x, &v);
+    assert_false(v.passed);
+    float keep = r.x[RESULT_O][3];
+    r.x[RESULT_O][3] = NAN;
+    verify_results(full, (const float *const *)r.x, &v);
+    assert_false(v.passed);
+    r.x[RESULT_O][3] = keep + 1e-3f;
+    verify_results(full, (const float *const *)r.x, &v);
+    assert_false(v.passed);
+    verify_results(full, (const float *const[RESULTS]){ NULL }, &v);
+    assert_false(v.passed);
+    verify_destroy(full);
+    verify_destroy(none);
+    results_clear(&r);
+    rig_destroy(&g);
+}
+
+static void memory_says_what_it_needs(void **state)
+{
+    const struct trial t = {
+        .strategy = "ring", .layout = LAYOUT_CONTIGUOUS, .block = 1,
+        .mask = { MASK_FULL, -1, -1 }, .ranks = 2, .lengths = { 20 },
+        .sequences = 1, .heads = 2, .kv_heads = 1, .head_dim = 8,
+        .value_dim = 8 };
+    struct rig g = { 0 };
+    struct error e = { 0 };
+    struct memory m;
+
+    (void)state;
+    assert_true(rig_create(&g, &t));
+    assert_int_equal(memory_create(&m, g.schedules[1], 1, &e), -1);
+    assert_non_null(strstr(e.text, "rank 1 needs"));
+    assert_int_equal(memory_create(&m, g.schedules[1],
+                                   g.schedules[1]->peak_bytes, &e), 0);
+    memory_destroy(&m);
+    rig_load(&g, &t);
+    rig_destroy(&g);
+}
+
+static void seeded_is_normal(void **state)
+{
+    enum { N = 200000 };
+    float *x = malloc(N * sizeof *x), head[8];
+    double sum = 0, square = 0, fourth = 0;
+    uint64_t other = 8;
+
+    (void)state;
+    for (int i = 0; i < N / 100; i++)
+        input_seeded(&seed, TENSOR_Q, i, 0, 100, x + 100 * i);
+    for (int i = 0; i < N; i++) {
+        sum += x[i];
+        square += (double)x[i] * x[i];
+        fourth += pow(x[i], 4);
+    }
+    assert_true(fabs(sum / N) < 0.01);
+    assert_true(fabs(square / N - 1) < 0.02);
+    assert_true(fabs(fourth / N - 3) < 0.1);
+    input_seeded(&seed, TENSOR_Q, 3, 0, 8, head);   /* width does not matter */
+    assert_memory_equal(head, x + 300, sizeof head);
+    input_seeded(&other, TENSOR_Q, 3, 0, 8, head);
+    assert_memory_not_equal(head, x + 300, sizeof head);
+    input_seeded(&seed, TENSOR_K, 3, 0, 8, head);
+    assert_memory_not_equal(head, x + 300, sizeof head);
+    free(x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(seeded_is_normal),
+        cmocka_unit_test(memory_says_what_it_needs),
+        cmocka_unit_test(verify_is_strict),
+        cmocka_unit_test(broken_schedules_fail),
+        cmocka_unit_test(any_order_same_bits),
+        cmocka_unit_test(reference_kernel),
+        cmocka_unit_test(one_token),
+        cmocka_unit_test(hard_inputs),
+        cmocka_unit_test(odd_lengths),
+        cmocka_unit_test(sampled_matrix),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

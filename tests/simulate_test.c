@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The simulator against closed forms, on a machine made up for it: 1 ns a
+ * visible pair, 1 GB/s, nothing else unless a case says so. */
+#include <config.h>
+
+#include "models/simulate.h"
+#include "strategy/strategy.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { RANKS = 64 };
+static const double PAIR = 1e-9, BYTE = 1e-9;
+
+static struct surface_point point = { 1, 1, 1e-9 };
+static struct surface surfaces[] = {
+    { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point },
+    { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &point },
+    { "attend_backward", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point },
+};
+static struct link_segment segments[2];
+
+static struct machine unit_machine(void)
+{
+    struct machine m = { .name = "unit", .cores = RANKS, .n_surfaces = 3,
+                         .surfaces = surfaces };
+
+    segments[0] = (struct link_segment){ 0, INT64_MAX, 0, 1e9, 0 };
+    m.link = (struct link){ .n = 1, .segments = segments };
+    return m;
+}
+
+static struct job make_job(int64_t heads, int64_t kv_heads, int64_t length,
+                           enum mask_kind mask, enum pass pass)
+{
+    struct job job = {
+        .transformer = { .heads = heads, .kv_heads = kv_heads, .head_dim = 8,
+                         .value_dim = 8 },
+        .mask = { .kind = mask }, .pass = pass, .dtype = DTYPE_FP32,
+        .wire_grad = DTYPE_FP32, .wire_partial = DTYPE_FP32,
+    };
+    struct error e = { 0 };
+
+    if (job_finish(&job, &length, 1, &e))
+        fail_msg("%s", e.text);
+    return job;
+}
+
+static void assert_seconds(double value, double expected)
+{
+    if (!(fabs(value - expected) <= 1e-12 + 1e-9 * fabs(expected)))
+        fail_msg("%.12g s, expected %.12g s", value, expected);
+}
+
+/* ---- Whole strategies -------------------------------------------------------------- */
+
+static struct simulate_result simulate_plan(const struct job *job,
+                                            const char *strategy,
+                                            enum layout layout, int32_t ranks,
+                                            const struct machine *m,
+                                            const char *network)
+{
+    struct strategy_options options = { layout, 1 };
+    struct error e = { 0 };
+    struct simulate_result r;
+    struct simulate_options o = { .network = network_find(network),
+                                  .kernel = "cpu", .record = 1 };
+    struct plan *p = plan_create(job, strategy_find(strategy), &options, ranks,
+                                 &e);
+    const struct schedule *s[RANKS];
+
+    if (p == NULL)
+        fail_msg("%s", e.text);
+    for (int32_t i = 0; i < ranks; i++)
+        s[i] = plan_build(p, i);
+    assert_int_equal(simulate_ready(s, ranks, m, "cpu", &e), 0);
+    simulate(s, ranks, m, &o, &r);
+    for (int32_t i = 0; i < ranks; i++)
+        schedule_destroy((struct schedule *)s[i]);
+    plan_destroy(p);
+    assert_false(r.deadlock);
+    return r;
+}
+
+/* N attends of c, and N - 1 hops of x that each hides or not. */
+static void ring_pipeline(void **state)
+{
+    static const struct { int64_t heads, length; int32_t ranks; } cases[] = {
+        { 64, 512, 8 },         /* compute longer */
+        { 1, 64, 8 },           /* transfer longer */
+        { 1, 64, 1 }, { 2, 64, 2 }, { 4, 1024, 64 },
+    };
+    struct machine m = unit_machine();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t N = cases[i].ranks, n = cases[i].length / N;
+        struct job job = make_job(cases[i].heads, 1, cases[i].length,
+                                  MASK_FULL, PASS_FORWARD);
+        double c = (double)(n * n * cases[i].heads) * PAIR;
+        double x = (double)(2 * n * 8 * 4) * BYTE;
+        struct simulate_result r = simulate_plan(
+            &job, "ring", LAYOUT_CONTIGUOUS, (int32_t)N, &m, "ideal");
+        assert_seconds(r.seconds, (double)(N - 1) * fmax(c, x) + c);
+        if (N > 1)
+            assert_seconds(r.overlap, fmin(c, x) / x);
+        else
+            assert_true(isnan(r.overlap));
+        simulate_result_clear(&r);
+        job_clear(&job);
+    }
+}
+
+/* Contiguous causal: the last rank attends everything; zigzag: all the same. */
+static void ring_causal(void **state)
+{
+    struct machine m = unit_machine();
+    int64_t N = 4, S = 4096, n = S / N, c = n / 2;
+    struct job job = make_job(16, 1, S, MASK_CAUSAL, PASS_FORWARD);
+    struct simulate_result r = simulate_plan(&job, "ring", LAYOUT_ZIGZAG, 4,
+                                             &m, "ideal");
+
+    (void)state;
+    assert_seconds(r.seconds,
+                   (double)(16 * (2 * c * c + c + (N - 1) * 2 * c * c))
+                   * PAIR);
+    for (int i = 1; i < N; i++)
+        assert_seconds(r.rank_seconds[i], r.rank_seconds[0]);
+    simulate_result_clear(&r);
+    r = simulate_plan(&job, "ring", LAYOUT_CONTIGUOUS, 4, &m, "ideal");
+    assert_seconds(r.rank_seconds[3], (double)(16 * (n * (n + 1) / 2
+                                                      + 3 * n * n)) * PAIR);
+    assert_seconds(r.seconds, r.rank_seconds[3]);
+    simulate_result_clear(&r);
+    job_clear(&job);
+}
+
+static void gather_then_attend(void **state)
+{
+    struct machine m = unit_machine();
+    int64_t N = 8, S = 256, n = S / N;
+    struct job job = make_job(4, 2, S, MASK_FULL, PASS_FORWARD);
+    double slice = (double)(n * 2 * 2 * 8 * 4), pairs = (double)(n * S * 4);
+    struct simulate_result r = simulate_plan(&job, "allgather",
+                                             LAYOUT_CONTIGUOUS, 8, &m,
+                                             "ideal");
+
+    (void)state;
+    assert_seconds(r.seconds, (double)(N - 1) * slice * BYTE + pairs * PAIR);
+    assert_seconds(r.overlap, 0);
+    simulate_result_clear(&r);
+
+    segments[0].latency = 1e-6;         /* (P - 1)(L + S G / P) */
+    r = simulate_plan(&job, "allgather", LAYOUT_CONTIGUOUS, 8, &m, "loggp");
+    assert_seconds(r.seconds, (double)(N - 1) * (1e-6 + slice * BYTE)
+                   + pairs * PAIR);
+    simulate_result_clear(&r);
+    job_clear(&job);
+}
+
+/* Two all-to-alls: q, k, v there, o back; H / N heads of all tokens between. */
+static void all_to_all(void **state)
+{
+    struct machine m = unit_machine();
+    int64_t N = 4, S = 256, n = S / N;
+    struct job job = make_job(8, 4, S, MASK_FULL, PASS_FORWARD);
+    double there = (double)(n * (2 + 1 + 1) * 8 * 4);
+    double back = (double)(n * 2 * 8 * 4);
+    struct simulate_result r = simulate_plan(&job, "ulysses",
+                                             LAYOUT_CONTIGUOUS, 4, &m,
+                                             "ideal");
+
+    (void)state;
+    assert_seconds(r.seconds, (double)(N - 1) * (there + back) * BYTE
+                   + (double)(2 * S * S) * PAIR);
+    simulate_result_clear(&r);
+    job_clear(&job);
+}
+
+/* Both passes: the second gather hides the forward attend (and delta); then
+ * attend backward, and the scatter with its sum. */
+static void scatter_sums(void **state)
+{
+    struct machine m = unit_machine();
+    int64_t N = 4, S = 64, n = S / N;
+    struct job job = make_job(2, 1, S, MASK_FULL, PASS_FORWARD_BACKWARD);
+    double slice = (double)(n * 2 * 8 * 4) * BYTE;
+    double attend = (double)(n * S * 2) * PAIR;
+    double rounds = (double)(N - 1) * slice;
+
+    (void)state;
+    struct simulate_result r = simulate_plan(
+        &job, "allgather", LAYOUT_CONTIGUOUS, 4, &m, "loggp");
+    assert_seconds(r.seconds, 2 * rounds + attend + rounds);
+    simulate_result_clear(&r);
+    m.memory_bandwidth = 1e9;
+    r = simulate_plan(&job, "allgather", LAYOUT_CONTIGUOUS, 4, &m, "loggp");
+    assert_seconds(r.seconds, 2 * (rounds + 2 * slice) + attend
+                   + rounds + (double)(N + 1) * slice);
+    simulate_result_clear(&r);
+    job_clear(&job);
+}
+
+/* ---- Schedules by hand ---------------------------------------------------------------- */
+
+struct bench {
+    struct pool *pool;
+    struct job job;
+    struct schedule *s[3];
+    struct tile q[3], k[3], v[3], o[3], lse[3], a[3], b[3];
+    int32_t ranks;
+};
+
+static struct tile rows_of(struct schedule *s, const char *label, int64_t rows,
+                           int32_t width)
+{
+    struct buffer b = { .role = ROLE_SCRATCH, .dtype = DTYPE_FP32, .map = -1,
+                        .rows = rows, .heads = 1, .width = width };
+
+    return tile_whole(s, schedule_buffer(s, label, b));
+}
+
+/* Two message buffers a, b of 1000 x 25 words: 100 us at 1 GB/s. */
+static void bench_open(struct bench *t, int32_t ranks)
+{
+    *t = (struct bench){ .pool = pool_create(), .ranks = ranks };
+    t->job = make_job(1, 1, 1000, MASK_FULL, PASS_FORWARD);
+    for (int i = 0; i < ranks; i++) {
+        struct schedule *s = t->s[i] = schedule_create(t->pool, &t->job,
+                                                       ranks, i);
+        t->q[i] = rows_of(s, "q", 1000, 8);
+        t->k[i] = rows_of(s, "k", 1000, 8);
+        t->v[i] = rows_of(s, "v", 1000, 8);
+        t->o[i] = rows_of(s, "o", 1000, 8);
+        t->lse[i] = rows_of(s, "lse", 1000, 1);
+        t->a[i] = rows_of(s, "a", 1000, 25);
+        t->b[i] = rows_of(s, "b", 1000, 25);
+    }
+}
+
+static void bench_close(struct bench *t)
+{
+    for (int i = 0; i < t->ranks; i++)
+        schedule_destroy(t->s[i]);
+    job_clear(&t->job);
+    pool_destroy(t->pool);
+}
+
+/* An attend of 1000 x keys pairs: `keys` us. */
+static void attend_keys(struct bench *t, int rank, int64_t keys)
+{
+    struct segment g = { 0, 1000, 0, keys, BAND_LOW, BAND_HIGH };
+
+    schedule_attend(t->s[rank], "", t->q[rank], t->k[rank], t->v[rank],
+                    t->o[rank], t->lse[rank], ACCESS_WRITE, &g, 1);
+}
+
+static void move(struct bench *t, int from, struct tile out, int to,
+                 struct tile in)
+{
+    schedule_send(t->s[from], "x", CHANNEL_KV, to, &out, 1);
+    schedule_recv(t->s[to], "x", CHANNEL_KV, from, &in, 1);
+}
+
+static struct simulate_result bench_run(struct bench *t,
+                                        const struct machine *m,
+                                        const char *network)
+{
+    struct simulate_options o = { .network = network_find(network),
+                                  .entry = 7, .record = 1 };
+    struct simulate_result r;
+
+    for (int i = 0; i < t->ranks; i++)
+        schedule_freeze(t->s[i]);
+    simulate((const struct schedule *const *)t->s, t->ranks, m, &o, &r);
+    return r;
+}
+
+static void loggp_message(void **state)
+{
+    struct machine m = unit_machine();
+    struct bench t;
+
+    (void)state;
+    segments[0] = (struct link_segment){ 0, 65536, 1e-6, 4e9, 0 };
+    segments[1] = (struct link_segment){ 65536, INT64_MAX, 3e-6, 2e9, 0 };
+    m.link.n = 2;
+    bench_open(&t, 2);
+    move(&t, 0, tile_rows(t.s[0], t.a[0].buffer, 0, 500), 1,
+         tile_rows(t.s[1], t.a[1].buffer, 0, 500));     /* 50 kB */
+    move(&t, 0, t.b[0], 1, t.b[1]);                     /* 100 kB */
+    struct simulate_result r = bench_run(&t, &m, "loggp");
+    assert_false(r.deadlock);
+    assert_seconds(r.seconds, 1e-6 + 50e3 / 4e9 + 3e-6 + 100e3 / 2e9);
+    assert_int_equal(r.n_spans, 4);
+    assert_int_equal(r.spans[1].start, 13500);
+    assert_int_equal(r.spans[1].end, 66500);
+    assert_int_equal(r.spans[1].entry, 7);
+    assert_int_equal(r.spans[1].lane, LANE_SEND(CHANNEL_KV));
+    simulate_result_clear(&r);
+    r = bench_run(&t, &m, "ideal");     /* the last segment's bandwidth */
+    assert_seconds(r.seconds, 150e3 / 2e9);
+    simulate_result_clear(&r);
+    bench_close(&t);
+}
+
+/* Rank 1 comes 60 us late: the message is 100 us from then on; rank 0 computes
+ * 110 us meanwhile, so 50 of its 100 us are hidden, all of rank 1's shown. */
+static void overlap_known(void **state)
+{
+    struct machine m = unit_machine();
+    struct bench t;
+
+    (void)state;
+    bench_open(&t, 2);
+    attend_keys(&t, 0, 110);
+    schedule_send(t.s[0], "x", CHANNEL_KV, 1, &t.a[0], 1);
+    schedule_sum(t.s[1], "zero", t.a[1], ACCESS_WRITE, NULL, 0);
+    m.memory_bandwidth = 1e5 / 60e-6;
+    schedule_recv(t.s[1], "x", CHANNEL_KV, 0, &t.a[1], 1);
+    struct simulate_result r = bench_run(&t, &m, "ideal");
+    assert_seconds(r.rank_seconds[0], 160e-6);
+    assert_seconds(r.overlap, 0.25);
+    assert_int_equal(r.spans[1].ready, 0);
+    assert_int_equal(r.spans[1].start, 60000);
+    simulate_result_clear(&r);
+    bench_close(&t);
+}
+
+/* One core: 5 us a message and 0.2 ns a byte come on top of the attend. The
+ * receive is over at 100 us and seen at the next look, 120 us. */
+static void shared_core(void **state)
+{
+    struct machine m = unit_machine();
+    struct bench t;
+
+    (void)state;
+    m.shared_core = 1;
+    m.poll_interval = 40e-6;
+    m.link.overhead = 5e-6;
+    m.link.host_per_byte = 0.2e-9;
+    bench_open(&t, 2);
+    move(&t, 0, t.a[0], 1, t.a[1]);
+    attend_keys(&t, 0, 200);
+    struct simulate_result r = bench_run(&t, &m, "loggp");
+    assert_seconds(r.rank_seconds[0], 225e-6);
+    assert_int_equal(r.spans[0].op, 0);
+    assert_int_equal(r.spans[0].end, 120000);
+    assert_seconds(r.rank_seconds[1], 100e-6);
+    simulate_result_clear(&r);
+    r = bench_run(&t, &m, "ideal");
+    assert_seconds(r.seconds, 200e-6);
+    simulate_result_clear(&r);
+    bench_close(&t);
+}
+
+/* Copy and compute: at once on two engines, in turn on one. */
+static void copy_lane(void **state)
+{
+    struct machine m = unit_machine();
+    struct bench t;
+
+    (void)state;
+    m.memory_bandwidth = 2e9;
+    bench_open(&t, 1);
+    attend_keys(&t, 0, 70);
+    schedule_copy(t.s[0], "x", t.b[0], t.a[0]);         /* 100 us */
+    struct simulate_result r = bench_run(&t, &m, "loggp");
+    assert_seconds(r.seconds, 100e-6);
+    simulate_result_clear(&r);
+    m.shared_core = 1;
+    m.op_overhead = 1e-6;
+    m.repeat_overhead = 3e-6;
+    r = bench_run(&t, &m, "loggp");
+    assert_seconds(r.seconds, 175e-6);
+    assert_seconds(r.rank_seconds[0], 172e-6);
+    simulate_result_clear(&r);
+    bench_close(&t);
+}
+
+/* Everybody passes on what has yet to arrive. */
+static void deadlock(void **state)
+{
+    struct machine m = unit_machine();
+    struct bench t;
+
+    (void)state;
+    bench_open(&t, 3);
+    for (int i = 0; i < 3; i++) {
+        schedule_step(t.s[i], 4);
+        schedule_recv(t.s[i], "kv", CHANNEL_KV, (i + 2) % 3, &t.a[i], 1);
+        schedule_send(t.s[i], "kv", CHANNEL_KV, (i + 1) % 3, &t.a[i], 1);
+        schedule_copy(t.s[i], "x", t.b[i], t.a[i]);
+    }
+    attend_keys(&t, 0, 10);
+    struct simulate_result r = bench_run(&t, &m, "ideal");
+    assert_true(r.deadlock);
+    assert_true(isnan(r.seconds));
+    assert_non_null(strstr(r.stuck.text, "9 of 10 ops never ran"));
+    assert_non_null(strstr(r.stuck.text, "rank 0 op 1 forward.step4.kv.send"));
+    assert_non_null(strstr(r.stuck.text, "rank 2 op 0 forward.step4.kv.recv"));
+    assert_int_equal(r.n_spans, 1);
+    simulate_result_clear(&r);
+    bench_close(&t);
+}
+
+/* A send without its receive; a collective that one member never enters. */
+static void unmatched(void **state)
+{
+    struct machine m = unit_machine();
+    struct bench t;
+    const int32_t group[] = { 0, 1 };
+
+    (void)state;
+    bench_open(&t, 2);
+    schedule_send(t.s[0], "kv", CHANNEL_KV, 1, &t.a[0], 1);
+    const struct tile tiles[] = { t.a[1], t.b[1], t.b[1] };
+    schedule_collective(t.s[1], "kv", CHANNEL_Q, ALL_GATHER, group, 2, 1,
+                        tiles, 3);
+    struct simulate_result r = bench_run(&t, &m, "ideal");
+    assert_true(r.deadlock);
+    assert_non_null(strstr(r.stuck.text, "2 of 2"));
+    assert_non_null(strstr(r.stuck.text, "all_gather"));
+    simulate_result_clear(&r);
+    bench_close(&t);
+}
+
+/* Sends in one order, receives in the other, on one channel: stuck; on two
+ * channels: fine. */
+static void lanes_in_order(void **state)
+{
+    struct machine m = unit_machine();
+
+    (void)state;
+    for (int channels = 1; channels <= 2; channels++) {
+        enum channel other = channels == 1 ? CHANNEL_KV : CHANNEL_Q;
+        struct bench t;
+        bench_open(&t, 3);
+        schedule_send(t.s[0], "x", CHANNEL_KV, 1, &t.a[0], 1);
+        schedule_send(t.s[0], "y", other, 2, &t.a[0], 1);
+        schedule_recv(t.s[2], "y", other, 0, &t.a[2], 1);
+        schedule_send(t.s[2], "z", CHANNEL_KV, 1, &t.a[2], 1);
+        schedule_recv(t.s[1], "z", CHANNEL_KV, 2, &t.a[1], 1);
+        schedule_recv(t.s[1], "x", CHANNEL_KV, 0, &t.b[1], 1);
+        struct simulate_result r = bench_run(&t, &m, "ideal");
+        assert_int_equal(r.deadlock, channels == 1);
+        if (channels == 2)
+            assert_seconds(r.seconds, 300e-6);
+        simulate_result_clear(&r);
+        bench_close(&t);
+    }
+}
+
+/* What a band costs between a full block and a causal square. */
+static void bands(void **state)
+{
+    struct surface_point full[] = { { 100, 1, 1e-6 }, { 100, 100, 100e-6 } };
+    struct surface_point square = { 100, 100, 80e-6 };  /* 29.5 us of edge */
+    struct surface two[] = {
+        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 2, full },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &square },
+    };
+    struct machine m = { .n_surfaces = 2, .surfaces = two };
+    const struct { struct segment g; double seconds; } cases[] = {
+        { { 0, 100, 0, 50, BAND_LOW, BAND_HIGH }, 50e-6 },
+        { { 0, 100, 0, 100, 0, BAND_HIGH }, 80e-6 },
+        { { 0, 100, 0, 100, BAND_LOW, 0 }, 80e-6 },
+        /* 100 rows that see 1 key more each from 101 on: all on the edge. */
+        { { 0, 100, 0, 200, -100, BAND_HIGH }, 15050e-8 + 29.5e-6 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench t;
+        bench_open(&t, 1);
+        schedule_attend(t.s[0], "", t.q[0], t.k[0], t.v[0], t.o[0], t.lse[0],
+                        ACCESS_WRITE, &cases[i].g, 1);
+        schedule_freeze(t.s[0]);
+        assert_seconds(op_seconds(&m, NULL, t.s[0], &t.s[0]->ops[0]),
+                       cases[i].seconds);
+        bench_close(&t);
+    }
+}
+
+static void not_ready(void **state)
+{
+    struct machine m = unit_machine();
+    struct error e = { 0 };
+    struct bench t;
+
+    (void)state;
+    bench_open(&t, 2);
+    move(&t, 0, t.a[0], 1, t.a[1]);
+    attend_keys(&t, 0, 10);
+    const struct schedule *const *s = (const struct schedule *const *)t.s;
+    assert_int_equal(simulate_ready(s, 2, &m, "cuda", &e), -1);
+    assert_non_null(strstr(e.text, "attend for kernel cuda"));
+    m.link.n = 0;
+    assert_int_equal(simulate_ready(s, 2, &m, "auto", &e), -1);
+    assert_non_null(strstr(e.text, "no link"));
+    bench_close(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ring_pipeline), cmocka_unit_test(ring_causal),
+        cmocka_unit_test(gather_then_attend), cmocka_unit_test(all_to_all),
+        cmocka_unit_test(scatter_sums), cmocka_unit_test(loggp_message),
+        cmocka_unit_test(overlap_known), cmocka_unit_test(shared_core),
+        cmocka_unit_test(copy_lane), cmocka_unit_test(deadlock),
+        cmocka_unit_test(unmatched), cmocka_unit_test(lanes_in_order),
+        cmocka_unit_test(bands), cmocka_unit_test(not_ready),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += libtopo.a
+libtopo_a_SOURCES = \
+	%D%/fit.c \
+	%D%/hwloc.c \
+	%D%/machine.c \
+	%D%/machine.h \
+	%D%/machine_file.c
+libtopo_a_CFLAGS = $(AM_CFLAGS) $(HWLOC_CFLAGS)

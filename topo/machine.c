@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a machine answers: seconds of a block, seconds of a message. */
+#include <config.h>
+
+#include "topo/machine.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const block_names[] = {
+    [BLOCK_FULL] = "full", [BLOCK_CAUSAL] = "causal", [BLOCK_KINDS] = NULL
+};
+
+void machine_destroy(struct machine *m)
+{
+    if (m == NULL)
+        return;
+    for (int64_t i = 0; i < m->n_surfaces; i++)
+        free(m->surfaces[i].points);
+    free(m->surfaces);
+    free(m->link.segments);
+    free(m->versions);
+    free(m->created);
+    free(m);
+}
+
+static double block_pairs(enum block_kind block, int64_t q, int64_t k)
+{
+    return block == BLOCK_CAUSAL ? 0.5 * (double)q * (double)(q + 1)
+                                 : (double)q * (double)k;
+}
+
+/* ---- One surface ----------------------------------------------------------- */
+
+/* Keys per row of the grid: points that share the first one's q. */
+static int64_t grid_width(const struct surface *s)
+{
+    int64_t w = 1;
+
+    while (w < s->n && s->points[w].q == s->points[0].q)
+        w++;
+    return w;
+}
+
+/* Where x lies among n ascending values, `step` points apart, of q or of k:
+ * between *at and *at + 1, weight of the latter returned; clamped. */
+static double locate(const struct surface_point *p, int64_t n, int64_t step,
+                     int of_k, int64_t x, int64_t *at)
+{
+#define AXIS(i) (of_k ? p[(i) * step].k : p[(i) * step].q)
+    int64_t low = 0, high = n - 1;
+
+    *at = 0;
+    if (x <= AXIS(0))
+        return 0;
+    *at = high;
+    if (x >= AXIS(high))
+        return 0;
+    while (high - low > 1) {
+        int64_t middle = (low + high) / 2;
+        if (AXIS(middle) <= x)
+            low = middle;
+        else
+            high = middle;
+    }
+    *at = low;
+    if (x == AXIS(low))
+        return 0;
+    return log((double)x / (double)AXIS(low))
+        / log((double)AXIS(high) / (double)AXIS(low));
+#undef AXIS
+}
+
+static double blend(double a, double b, double weight)
+{
+    return weight > 0 ? exp((1 - weight) * log(a) + weight * log(b)) : a;
+}
+
+/* Squares: causal blocks, and full ones that were measured so. */
+static int squares_only(const struct surface *s)
+{
+    return s->block == BLOCK_CAUSAL
+        || (s->n > 1 && s->points[0].q == s->points[0].k
+            && s->points[1].q == s->points[1].k);
+}
+
+/* One square of n rows, n within what was measured. */
+static double square_seconds(const struct surface *s, int64_t n)
+{
+    int64_t i;
+    double w = locate(s->points, s->n, 1, 0, n, &i);
+
+    return w > 0 ? blend(s->points[i].seconds, s->points[i + 1].seconds, w)
+                 : s->points[i].seconds;
+}
+
+static double grid_seconds(const struct surface *s, int64_t q, int64_t k)
+{
+    int64_t width = grid_width(s), i, j;
+    double v = locate(s->points, s->n / width, width, 0, q, &i);
+    double w = locate(s->points, width, 1, 1, k, &j);
+    const struct surface_point *at = s->points + i * width + j;
+    double low = w > 0 ? blend(at[0].seconds, at[1].seconds, w)
+                       : at->seconds;
+
+    if (v <= 0)
+        return low;
+    at += width;
+    double high = w > 0 ? blend(at[0].seconds, at[1].seconds, w)
+                        : at->seconds;
+    return blend(low, high, v);
+}
+
+double surface_seconds(const struct surface *s, int64_t q, int64_t k)
+{
+    const struct surface_point *first = s->points;
+    const struct surface_point *last = s->points + s->n - 1;
+    int64_t q_in, k_in;
+    double seconds;
+
+    if (s->block == BLOCK_CAUSAL)
+        k = q;
+    if (squares_only(s)) {      /* a block is as good as the square of its area */
+        q_in = llround(sqrt((double)q * (double)k));
+        q_in = k_in = min64(max64(q_in, first->q), last->q);
+        seconds = square_seconds(s, q_in);
+    } else {
+        q_in = min64(max64(q, first->q), last->q);
+        k_in = min64(max64(k, first->k), last->k);
+        seconds = grid_seconds(s, q_in, k_in);
+    }
+    return q_in == q && k_in == k ? seconds
+        : seconds * block_pairs(s->block, q, k)
+            / block_pairs(s->block, q_in, k_in);
+}
+
+/* ---- Choice of the surface --------------------------------------------------- */
+
+static int any_kernel(const char *kernel)
+{
+    return kernel == NULL || *kernel == '\0' || strcmp(kernel, "auto") == 0;
+}
+
+/* Flop per pair, up to a factor: what time grows with. */
+static double pair_work(const char *op, int64_t head_dim, int64_t value_dim)
+{
+    return strcmp(op, "attend") == 0 ? 2.0 * (double)(head_dim + value_dim)
+        : 6.0 * (double)head_dim + 4.0 * (double)value_dim;
+}
+
+static double log_distance(double a, double b)
+{
+    return fabs(log2(a / b));
+}
+
+static const struct surface *nearest(const struct machine *m, const char *op,
+                                     const char *kernel, enum dtype dtype,
+                                     enum block_kind block, int64_t head_dim,
+                                     int64_t value_dim, int64_t group)
+{
+    const struct surface *best = NULL;
+    double shortest = INFINITY;
+
+    for (int64_t i = 0; i < m->n_surfaces; i++) {
+        const struct surface *s = &m->surfaces[i];
+        if (s->block != block || strcmp(s->op, op) != 0)
+            continue;
+        if (any_kernel(kernel))
+            kernel = s->kernel;
+        if (strcmp(s->kernel, kernel) != 0)
+            continue;
+        double d = 100.0 * (s->dtype != dtype)
+            + 10 * log_distance(pair_work(op, head_dim, value_dim),
+                                pair_work(op, s->head_dim, s->value_dim))
+            + log_distance((double)group, (double)s->group);
+        if (d < shortest) {
+            shortest = d;
+            best = s;
+        }
+    }
+    return best;
+}
+
+int machine_has_surface(const struct machine *m, const char *op,
+                        const char *kernel, struct error *e)
+{
+    if (nearest(m, op, kernel, DTYPE_FP32, BLOCK_FULL, 64, 64, 1))
+        return 0;
+    if (any_kernel(kernel))
+        return fail(e, "machine %s: no surface of %s", m->name, op);
+    return fail(e, "machine %s: no surface of %s for kernel %s", m->name, op,
+                kernel);
+}
+
+double machine_block_seconds(const struct machine *m, const char *op,
+                             const char *kernel, enum dtype dtype,
+                             enum block_kind block, int64_t head_dim,
+                             int64_t value_dim, int64_t group, int64_t q,
+                             int64_t k)
+{
+    if (q <= 0 || k <= 0)
+        return 0;
+    const struct surface *s = nearest(m, op, kernel, dtype, block, head_dim,
+                                      value_dim, group);
+    double pairs = 1;
+    if (s == NULL && block == BLOCK_CAUSAL) {
+        /* Nothing measured: the rate of a full block. */
+        s = nearest(m, op, kernel, dtype, BLOCK_FULL, head_dim, value_dim,
+                    group);
+        pairs = block_pairs(BLOCK_CAUSAL, q, q) / block_pairs(BLOCK_FULL, q, k);
+    }
+    if (s == NULL)
+        return 0;
+    return surface_seconds(s, q, k) * pairs
+        * pair_work(op, head_dim, value_dim)
+        / pair_work(op, s->head_dim, s->value_dim);
+}
+
+double machine_message_seconds(const struct machine *m, int64_t bytes)
+{
+    const struct link *l = &m->link;
+    int64_t i = 0;
+
+    if (l->n == 0)
+        return 0;
+    while (i + 1 < l->n && bytes >= l->segments[i].to)
+        i++;
+    return l->segments[i].latency + (double)bytes / l->segments[i].bandwidth;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A machine as the simulator sees it: how long attends take on it, how long
+ * messages take.  Read from YAML (scenarios/machines, or what `calibrate`
+ * wrote); knows no schedule.  Seconds and bytes. */
+#ifndef SPAR_MACHINE_H
+#define SPAR_MACHINE_H
+
+#include "base/base.h"
+#include <stdio.h>
+
+/* Measured points of one surface: seconds of an attend (or attend_backward) of
+ * one query head on a [q x k] block.  Full blocks: a grid, sorted by q, then k,
+ * or squares only (other blocks then count as the square of their area).
+ * Causal blocks: squares, q = k, row i sees keys j <= i. */
+enum block_kind { BLOCK_FULL, BLOCK_CAUSAL, BLOCK_KINDS };
+extern const char *const block_names[];     /* NULL last */
+
+struct surface_point {
+    int64_t q, k;               /* rows, keys of the block */
+    double seconds;             /* per query head */
+};
+struct surface {
+    char op[24];                /* "attend", "attend_backward" */
+    char kernel[16];            /* backend name */
+    enum dtype dtype;
+    enum block_kind block;
+    int64_t head_dim, value_dim, group;     /* what was measured */
+    int64_t n;
+    struct surface_point *points;
+};
+
+/* T(bytes) = latency + bytes / bandwidth, for bytes in [from, to): from the
+ * start of a send whose receive is posted to its completion, L + 2o + S G. */
+struct link_segment {
+    int64_t from, to;           /* bytes; to = INT64_MAX: open */
+    double latency, bandwidth;  /* s, B/s */
+    double error;               /* mean relative error of the fit */
+};
+/* LogGP of a message between two ranks of the machine. */
+struct link {
+    int64_t n;
+    struct link_segment *segments;      /* ascending, contiguous */
+    double overhead;            /* o, s: host time per message */
+    double host_per_byte;       /* O, s/B: host time per byte moved; 0: none */
+};
+
+struct machine {
+    char name[64];
+    char processor[96];         /* what it is; "" unknown */
+    int cores;                  /* slots; more ranks are oversubscribed */
+    int measured_ranks;         /* that measured at the same time; 0 unknown */
+    int64_t memory_bytes;       /* of one node; 0: unknown */
+    double memory_bandwidth;    /* B/s read plus written of a copy, one rank */
+    double op_overhead;         /* s per op, executor's own */
+    double repeat_overhead;     /* s per repeat: barrier, start */
+    /* CPU ranks: compute, copies and the host's part of messages take turns on
+     * the rank's one core, which looks at messages every poll_interval (s)
+     * while it computes. */
+    int shared_core;
+    double poll_interval;
+    /* Time of a block on an otherwise idle node / as measured; 0: unknown. */
+    double alone_ratio;
+    int64_t n_surfaces;
+    struct surface *surfaces;
+    struct link link;
+    double fit_error;           /* of the surfaces, cross-validated; 0 unknown */
+    char *versions;             /* software versions, one line; "" unknown */
+    char *created;              /* ISO 8601; "" unknown */
+};
+
+/* Read from YAML text already in memory (`path` names it in errors).  The
+ * format is shown and explained in scenarios/machines/unit.yaml. */
+struct machine *machine_parse(const char *path, const char *text, size_t size,
+                              struct error *e);
+/* The same format; what machine_parse() reads back equal. -1: `out` failed. */
+int machine_write(const struct machine *m, FILE *out);
+void machine_destroy(struct machine *m);
+
+/* 0, or -1 and *e if the machine has no surface of `op` for `kernel`. */
+int machine_has_surface(const struct machine *m, const char *op,
+                        const char *kernel, struct error *e);
+
+/* Seconds of one head's block, interpolated (log-log bilinear between points,
+ * constant rate per visible pair outside); 0 if there is no surface for it.
+ * Picks the surface nearest in head size, group and dtype for `kernel` (NULL
+ * or "auto": of the first kernel); its time scales with the head size. A causal
+ * block is q = k rows. */
+double machine_block_seconds(const struct machine *m, const char *op,
+                             const char *kernel, enum dtype dtype,
+                             enum block_kind block, int64_t head_dim,
+                             int64_t value_dim, int64_t group, int64_t q,
+                             int64_t k);
+/* The same on one surface, unscaled. */
+double surface_seconds(const struct surface *s, int64_t q, int64_t k);
+double machine_message_seconds(const struct machine *m, int64_t bytes);
+
+/* ---- From measurements ------------------------------------------------------ */
+
+struct link_point {
+    int64_t bytes;
+    double seconds;             /* one way */
+};
+/* Segments of l from points sorted by bytes (n >= 1): one to three affine fits,
+ * least squares of the relative error. */
+void link_fit(struct link *l, const struct link_point *p, int64_t n);
+/* Mean relative error of each point that has neighbours on both sides, from
+ * these alone; NaN if there is none. */
+double surface_cross_error(const struct surface *s);
+
+/* ---- This node --------------------------------------------------------------- */
+
+/* What hwloc sees, for `spar topo`: text or JSON. */
+int topo_print(int json, FILE *out, struct error *e);
+/* Bind the calling process to core `index` of those it may use, unless the
+ * launcher already bound it to fewer than all. Returns 1 bound, 0 left alone. */
+int topo_bind(int index);
+int topo_cores(void);           /* cores this process may use */
+const char *topo_processor(void);       /* model name; static, "" unknown */
+const char *topo_version(void);         /* "hwloc 2.9.0"; static */
+int64_t topo_memory(void);              /* bytes of the node; 0: unknown */
+int64_t topo_memory_available(void);    /* bytes; 0: unknown */
+
+#endif
