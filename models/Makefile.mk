@@ -5,5 +5,6 @@ libmodels_a_SOURCES = \
 	%D%/events.c \
 	%D%/internal.h \
 	%D%/network.c \
+	%D%/result.c \
 	%D%/simulate.c \
 	%D%/simulate.h

@@ -144,7 +144,7 @@ int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
     return 0;
 }
 
-/* ---- Cache ------------------------------------------------------------------- */
+/* ---- Cache -------------------------------------------------------------- */
 
 /* What the time of an attend depends on. */
 struct cost_key {

@@ -3,60 +3,15 @@
  * The simulator's core: time goes forward from event to event.  Without shared
  * links the result is a max-plus recurrence; events in order of time are needed
  * for what a rank's one core does, where messages steal from the op that
- * computes.
- *
- * A lane's head is blocked (dependencies not met), ready (met; it waits for an
- * engine or for its peers) or running.  Engines run compute and copies: one for
- * both where machine.shared_core, else one each. */
+ * computes. */
 #include <config.h>
 
 #include "models/internal.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum head_state { HEAD_NONE, HEAD_BLOCKED, HEAD_READY, HEAD_RUNNING };
-enum { ENGINES = 2 };
-
-struct head {
-    int32_t op;
-    int32_t dep;                /* dependencies before this one are met */
-    enum head_state state;
-};
-struct engine {
-    int32_t op;                 /* -1: idle */
-    double start, end;
-    double host_until;          /* idle: messages keep the core until then */
-};
-struct rank {
-    const struct schedule *s;
-    int64_t base;               /* of its ops in the flat arrays */
-    uint32_t blocked;           /* lanes whose head is blocked, by bit */
-    struct head heads[LANES];
-    struct engine engines[ENGINES];
-    /* Overlap: time accounted up to `last`. */
-    int communicating, computing;
-    double last, communicated, hidden;
-};
-
-struct sim {
-    const struct machine *m;
-    const struct simulate_options *o;
-    int64_t ranks, n_ops, left;
-    struct rank *rank;
-    int32_t *next;              /* [n_ops][2] next op of its lane(s), or -1 */
-    uint8_t *done;              /* [n_ops] */
-    double (*times)[3];         /* [n_ops] ready, start, end; or NULL */
-    int32_t *gathered;          /* [groups x CHANNELS] members ready */
-    double now;
-    struct events events;
-    struct cost_cache *costs;
-};
-
-/* ---- Set-up -------------------------------------------------------------------- */
+/* ---- Set-up ------------------------------------------------------------- */
 
 static void link_lanes(struct sim *sim, struct rank *r)
 {
@@ -132,7 +87,7 @@ static void sim_destroy(struct sim *sim)
     cost_cache_destroy(sim->costs);
 }
 
-/* ---- Accounts -------------------------------------------------------------------- */
+/* ---- Accounts ----------------------------------------------------------- */
 
 /* Account for the time since the last change at r, then change. */
 static void account(struct sim *sim, struct rank *r, int communicating,
@@ -163,7 +118,7 @@ static void push(struct sim *sim, double time, enum event_kind kind,
                 (struct event){ time, (int32_t)(r - sim->rank), op, kind });
 }
 
-/* ---- Engines --------------------------------------------------------------------- */
+/* ---- Engines ------------------------------------------------------------ */
 
 static struct engine *lane_engine(const struct sim *sim, struct rank *r,
                                   int lane)
@@ -171,8 +126,9 @@ static struct engine *lane_engine(const struct sim *sim, struct rank *r,
     return &r->engines[lane == LANE_COPY && !sim->m->shared_core];
 }
 
-/* The host's part of `messages` (MPI messages: one a tile): it lengthens the op that the core
- * runs, or keeps an idle core busy. Returns until when, 0 if it computes. */
+/* The host's part of `messages` MPI messages, one a tile: it lengthens the op
+ * that the core runs, or keeps an idle core busy.  Returns until when; 0 if it
+ * computes. */
 static double charge(const struct sim *sim, struct rank *r, int64_t messages,
                      int64_t bytes)
 {
@@ -215,7 +171,7 @@ static void engine_start(struct sim *sim, struct rank *r, struct engine *g)
     push(sim, g->end, EVENT_ENGINE, r, h->op);
 }
 
-/* ---- Messages and collectives ------------------------------------------------------ */
+/* ---- Messages and collectives ------------------------------------------- */
 
 static void comm_start(struct sim *sim, struct rank *r, const struct op *op)
 {
@@ -259,8 +215,10 @@ static void message_try(struct sim *sim, struct rank *r, const struct op *op)
         push(sim, end, EVENT_MESSAGE, p, h->op);
 }
 
-static struct rank *member(const struct sim *sim, const struct collective_shape
-                           *c, int64_t i, const struct op **op)
+/* Member i, and in *op, which is one member's, its op. */
+static struct rank *member(const struct sim *sim,
+                           const struct collective_shape *c, int64_t i,
+                           const struct op **op)
 {
     struct rank *r = &sim->rank[c->ranks[i]];
 
@@ -291,7 +249,7 @@ static void collective_try(struct sim *sim, struct rank *r,
     push(sim, end, EVENT_COLLECTIVE, r, (int32_t)(op - r->s->ops));
 }
 
-/* ---- Lanes ------------------------------------------------------------------------ */
+/* ---- Lanes -------------------------------------------------------------- */
 
 static int deps_met(const struct sim *sim, const struct rank *r,
                     struct head *h)
@@ -366,7 +324,7 @@ static void complete(struct sim *sim, struct rank *r, int32_t number)
     advance(sim, r);
 }
 
-/* ---- Events ----------------------------------------------------------------------- */
+/* ---- Events ------------------------------------------------------------- */
 
 /* Communication is over; a computing core sees it when it next looks. */
 static void seen(struct sim *sim, struct rank *r, int32_t number)
@@ -435,94 +393,7 @@ static void handle(struct sim *sim, struct event ev)
     }
 }
 
-/* ---- Results ------------------------------------------------------------------------ */
-
-/* Names the ops at the heads of lanes that never ran. */
-static void report_stuck(const struct sim *sim, struct error *e)
-{
-    size_t at;
-
-    fail(e, "deadlock: %" PRId64 " of %" PRId64 " ops never ran:", sim->left,
-         sim->n_ops);
-    for (int64_t i = 0; i < sim->ranks; i++) {
-        const struct rank *r = &sim->rank[i];
-        for (int l = 0; l < LANES; l++) {
-            char name[96];
-            if (r->heads[l].state == HEAD_NONE)
-                continue;
-            const struct op *op = &r->s->ops[r->heads[l].op];
-            op_name(r->s, op, name, sizeof name);
-            at = strlen(e->text);
-            if (at + sizeof name + 48 > sizeof e->text) {
-                snprintf(e->text + at, sizeof e->text - at, " ...");
-                return;
-            }
-            snprintf(e->text + at, sizeof e->text - at,
-                     "%s rank %" PRId64 " op %d %s",
-                     e->text[at - 1] == ':' ? "" : ",", i, r->heads[l].op,
-                     name);
-        }
-    }
-}
-
-static int span_order(const void *a, const void *b)
-{
-    const struct span *x = a, *y = b;
-
-    if (x->rank != y->rank)
-        return x->rank < y->rank ? -1 : 1;
-    if (x->start != y->start)
-        return x->start < y->start ? -1 : 1;
-    return x->op < y->op ? -1 : x->op > y->op;
-}
-
-static void make_spans(const struct sim *sim, struct simulate_result *res)
-{
-    res->spans = xcalloc((size_t)max64(sim->n_ops, 1), sizeof *res->spans);
-    for (int64_t i = 0; i < sim->ranks; i++) {
-        const struct rank *r = &sim->rank[i];
-        struct span *first = res->spans + res->n_spans;
-        for (int32_t j = 0; j < r->s->n_ops; j++) {
-            const double *t = sim->times[r->base + j];
-            int lane[2];
-            if (!sim->done[r->base + j])
-                continue;
-            op_lanes(&r->s->ops[j], lane);
-            res->spans[res->n_spans++] = (struct span){
-                .start = llround(t[TIME_START] * 1e9),
-                .end = llround(t[TIME_END] * 1e9),
-                .ready = llround(t[TIME_READY] * 1e9),
-                .entry = sim->o->entry, .rank = (int32_t)i, .op = j,
-                .lane = lane[0]
-            };
-        }
-        qsort(first, (size_t)(res->spans + res->n_spans - first),
-              sizeof *first, span_order);
-    }
-}
-
-static void finish(struct sim *sim, struct simulate_result *res)
-{
-    double communicated = 0, hidden = 0;
-
-    *res = (struct simulate_result){ .deadlock = sim->left > 0 };
-    res->rank_seconds = xcalloc((size_t)sim->ranks, sizeof(double));
-    for (int64_t i = 0; i < sim->ranks; i++) {
-        /* The last change at a rank is the end of its last op. */
-        res->rank_seconds[i] = sim->rank[i].last;
-        res->seconds = fmax(res->seconds, sim->rank[i].last);
-        communicated += sim->rank[i].communicated;
-        hidden += sim->rank[i].hidden;
-    }
-    res->seconds += sim->m->repeat_overhead;
-    res->overlap = communicated > 0 ? hidden / communicated : NAN;
-    if (res->deadlock) {
-        res->seconds = NAN;
-        report_stuck(sim, &res->stuck);
-    }
-    if (sim->o->record)
-        make_spans(sim, res);
-}
+/* ---- All ---------------------------------------------------------------- */
 
 void simulate(const struct schedule *const *schedules, int64_t ranks,
               const struct machine *m, const struct simulate_options *o,
@@ -538,13 +409,6 @@ void simulate(const struct schedule *const *schedules, int64_t ranks,
         sim.now = ev.time;
         handle(&sim, ev);
     }
-    finish(&sim, result);
+    sim_result(&sim, result);
     sim_destroy(&sim);
-}
-
-void simulate_result_clear(struct simulate_result *r)
-{
-    free(r->rank_seconds);
-    free(r->spans);
-    *r = (struct simulate_result){ 0 };
 }

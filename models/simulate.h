@@ -22,8 +22,9 @@
  * sending to the member i places on and receiving from the one i places back:
  * the sum over rounds of the message of the larger of the two, the slowest
  * member for all. With equal slices (P - 1)(L + 2o + S G / P), S the full
- * payload (the gathered tensor; the send buffer).  loggp adds what a member does
- * with its own slice, and for a reduce-scatter the sum, as memory traffic. */
+ * payload (the gathered tensor; the send buffer).  loggp adds what a member
+ * does with its own slice, and for a reduce-scatter the sum, as memory
+ * traffic. */
 struct network_model {
     const char *name, *summary;
     int host;                   /* charge the host's part, see above */

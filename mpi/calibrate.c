@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- Timing ---------------------------------------------------------------------- */
+/* ---- Timing ------------------------------------------------------------- */
 
 static int ascending(const void *a, const void *b)
 {
@@ -103,7 +103,7 @@ void say(const struct calibration *c, const char *fmt, ...)
     putc('\n', stderr);
 }
 
-/* ---- The machine ------------------------------------------------------------------ */
+/* ---- The machine -------------------------------------------------------- */
 
 /* OpenBLAS' own word, where the program has it. */
 extern char *openblas_get_config(void) __attribute__((weak));
@@ -174,7 +174,93 @@ static struct machine *this_machine(const struct calibration *c)
     return m;
 }
 
-/* ---- The file ---------------------------------------------------------------------- */
+/* ---- The executor's own time -------------------------------------------- */
+
+/* Null kernels, null transport. */
+struct frame {
+    const struct calibration *c;
+    struct pool *pool;
+    struct job job;
+    struct schedule *s;
+    struct memory memory;
+    struct transport *transport;
+    const struct kernel_backend *null;
+};
+
+static struct tile frame_tile(struct schedule *s, const char *label,
+                              int32_t width)
+{
+    struct buffer b = { .role = ROLE_SCRATCH, .dtype = DTYPE_FP32, .map = -1,
+                        .rows = 1, .heads = 1, .width = width };
+
+    return tile_whole(s, schedule_buffer(s, label, b));
+}
+
+/* `attends` attends of one row, each after a message of the rank to itself. */
+static void frame_open(struct frame *f, const struct calibration *c,
+                       int64_t attends)
+{
+    struct error e = { 0 };
+    int64_t one = 1;
+    struct segment g = { 0, 1, 0, 1, BAND_LOW, BAND_HIGH };
+
+    *f = (struct frame){ .c = c, .pool = pool_create() };
+    f->job = (struct job){ .transformer = { .heads = 1, .kv_heads = 1,
+                                            .head_dim = 8 } };
+    if (job_finish(&f->job, &one, 1, &e) != 0)
+        die("calibrate: %s", e.text);
+    struct schedule *s = f->s = schedule_create(f->pool, &f->job, 1, 0);
+    struct tile q = frame_tile(s, "q", 8), k = frame_tile(s, "k", 8);
+    struct tile v = frame_tile(s, "v", 8), o = frame_tile(s, "o", 8);
+    struct tile lse = frame_tile(s, "lse", 1);
+    for (int64_t i = 0; i < attends; i++) {
+        schedule_recv(s, "", CHANNEL_KV, 0, &k, 1);
+        schedule_send(s, "", CHANNEL_KV, 0, &v, 1);
+        schedule_attend(s, "", q, k, v, o, lse, ACCESS_WRITE, &g, 1);
+    }
+    schedule_freeze(s);
+    if (memory_create(&f->memory, s, 0, &e) != 0
+        || !(f->transport = transport_create("none", MPI_COMM_SELF, &e))
+        || !(f->null = kernel_find("none", &e)))
+        die("calibrate: %s", e.text);
+}
+
+static void frame_close(struct frame *f)
+{
+    transport_destroy(f->transport);
+    memory_destroy(&f->memory);
+    schedule_destroy(f->s);
+    job_clear(&f->job);
+    pool_destroy(f->pool);
+}
+
+static void frame_call(void *arg)
+{
+    struct frame *f = arg;
+    struct execute_options o = { .kernel = f->null };
+
+    execute(f->s, &f->memory, f->transport, &o);
+}
+
+static void calibrate_frame(const struct calibration *c)
+{
+    enum { ATTENDS = 500 };
+    struct frame one, many;
+
+    frame_open(&one, c, 1);
+    frame_open(&many, c, ATTENDS);
+    MPI_Barrier(c->comm);
+    double start = mean_over_ranks(c, time_call(c, frame_call, &one));
+    double all = mean_over_ranks(c, time_call(c, frame_call, &many));
+    c->m->op_overhead = digits(fmax(0, all - start) / (3 * (ATTENDS - 1)));
+    c->m->repeat_overhead = digits(fmax(0, start - 3 * c->m->op_overhead));
+    frame_close(&one);
+    frame_close(&many);
+    say(c, "the executor takes %.2f us an op and %.2f us a repeat",
+        c->m->op_overhead * 1e6, c->m->repeat_overhead * 1e6);
+}
+
+/* ---- The file ----------------------------------------------------------- */
 
 static char *output_path(const struct calibrate_request *r)
 {
@@ -193,7 +279,7 @@ static int make_folders(const char *path, struct error *e)
     char *copy = xstrdup(path);
     int rc = 0;
 
-    for (char *at = strchr(copy + 1, '/'); at && !rc; at = strchr(at + 1, '/')) {
+    for (char *at = copy; !rc && (at = strchr(at + 1, '/')) != NULL;) {
         *at = '\0';
         if (mkdir(copy, 0777) != 0 && errno != EEXIST)
             rc = fail(e, "%s: %s", copy, strerror(errno));
@@ -240,7 +326,7 @@ static int write_file(const struct machine *m, const char *path,
     return rc;
 }
 
-/* ---- The command -------------------------------------------------------------------- */
+/* ---- The command -------------------------------------------------------- */
 
 static void measure(struct calibration *c)
 {

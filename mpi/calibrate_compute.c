@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What computes: attends over a grid of block shapes, copies in memory, and the
- * executor around them. */
+ * What computes: attends over a grid of block shapes, and copies in memory. */
 #include <config.h>
 
 #include "mpi/calibrate_internal.h"
@@ -10,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- One block ------------------------------------------------------------------ */
+/* ---- One block ---------------------------------------------------------- */
 
 enum { KV_HEADS = 2 };          /* of the layer whose first group is attended */
 
@@ -113,7 +112,7 @@ void block_bench_call(void *bench)
         b->kernel->attend(&b->args);
 }
 
-/* ---- Surfaces --------------------------------------------------------------------- */
+/* ---- Surfaces ----------------------------------------------------------- */
 
 /* Rows and keys; the last one for causal squares only. */
 static const int64_t grid_quick[] = { 64, 256, 1024, 2048, 4096 };
@@ -126,6 +125,12 @@ static const int64_t *grid(const struct calibration *c, int64_t *n)
     return c->request->quick ? grid_quick : grid_full;
 }
 
+/* A call longer than this ends a surface (slow kernels). */
+static double longest_seconds(const struct calibration *c)
+{
+    return c->request->quick ? 1 : 5;
+}
+
 static double time_block(const struct calibration *c, struct block_bench *b,
                          enum block_kind kind, int backward, int64_t q,
                          int64_t k)
@@ -136,12 +141,9 @@ static double time_block(const struct calibration *c, struct block_bench *b,
                            / (double)b->group);
 }
 
-static struct surface measure_surface(const struct calibration *c,
-                                      struct block_bench *b,
-                                      enum block_kind kind, int backward)
+static struct surface empty_surface(const struct block_bench *b,
+                                    enum block_kind kind, int backward)
 {
-    int64_t n, cap = 0;
-    const int64_t *at = grid(c, &n);
     struct surface s = { .dtype = b->args.q.dtype, .block = kind,
                          .head_dim = b->args.q.width,
                          .value_dim = b->args.v.width, .group = b->group };
@@ -149,16 +151,49 @@ static struct surface measure_surface(const struct calibration *c,
     snprintf(s.op, sizeof s.op, "%s",
              op_names[backward ? OP_ATTEND_BACKWARD : OP_ATTEND]);
     snprintf(s.kernel, sizeof s.kernel, "%s", b->kernel->name);
-    n -= kind == BLOCK_FULL;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < n; j++) {
-            if (kind == BLOCK_CAUSAL && i != j)
-                continue;
-            struct surface_point p = { at[i], at[j],
-                                       time_block(c, b, kind, backward, at[i],
-                                                  at[j]) };
-            ARRAY_PUSH(s.points, s.n, cap, p);
-        }
+    return s;
+}
+
+/* Squares up to the grid's last, or to the first that takes too long. */
+static struct surface measure_causal(const struct calibration *c,
+                                     struct block_bench *b, int backward)
+{
+    struct surface s = empty_surface(b, BLOCK_CAUSAL, backward);
+    int64_t n, cap = 0;
+    const int64_t *at = grid(c, &n);
+
+    for (int64_t i = 0; i < n; i++) {
+        double growth = i ? (double)(at[i] * at[i])
+            / (double)(at[i - 1] * at[i - 1]) : 0;
+        if (i && s.points[i - 1].seconds * (double)b->group * growth
+            > longest_seconds(c))
+            break;
+        struct surface_point p = {
+            at[i], at[i],
+            time_block(c, b, BLOCK_CAUSAL, backward, at[i], at[i])
+        };
+        ARRAY_PUSH(s.points, s.n, cap, p);
+    }
+    return s;
+}
+
+/* The grid of the `n` first sizes. */
+static struct surface measure_full(const struct calibration *c,
+                                   struct block_bench *b, int backward,
+                                   int64_t n)
+{
+    struct surface s = empty_surface(b, BLOCK_FULL, backward);
+    int64_t all, cap = 0;
+    const int64_t *at = grid(c, &all);
+
+    n = min64(n, all - 1);
+    for (int64_t i = 0; i < n * n; i++) {
+        int64_t q = at[i / n], k = at[i % n];
+        struct surface_point p = {
+            q, k, time_block(c, b, BLOCK_FULL, backward, q, k)
+        };
+        ARRAY_PUSH(s.points, s.n, cap, p);
+    }
     return s;
 }
 
@@ -184,15 +219,17 @@ static void measure_surfaces(const struct calibration *c,
     struct machine *m = c->m;
     int64_t cap = m->n_surfaces;
 
-    for (int backward = 0; backward < 2; backward++)
-        for (int kind = 0; kind < BLOCK_KINDS; kind++) {
-            struct surface s = measure_surface(c, b, kind, backward);
-            report_surface(c, &s);
-            ARRAY_PUSH(m->surfaces, m->n_surfaces, cap, s);
-        }
+    for (int backward = 0; backward < 2; backward++) {
+        struct surface causal = measure_causal(c, b, backward);
+        report_surface(c, &causal);
+        struct surface full = measure_full(c, b, backward, causal.n);
+        report_surface(c, &full);
+        ARRAY_PUSH(m->surfaces, m->n_surfaces, cap, full);
+        ARRAY_PUSH(m->surfaces, m->n_surfaces, cap, causal);
+    }
 }
 
-/* ---- Around a block ------------------------------------------------------------------ */
+/* ---- Around a block ----------------------------------------------------- */
 
 static void count_poll(void *arg)
 {
@@ -249,7 +286,7 @@ static void copy_call(void *arg)
     b->kernel->sum(b->to, 1, &b->from, 1);
 }
 
-/* Bytes read and written a second by what the schedule's sums and casts call. */
+/* Bytes read and written a second by what a schedule's sums and casts call. */
 static double memory_bandwidth(const struct calibration *c)
 {
     enum { ROWS = 1024, HEADS = 8, WIDTH = 64 };
@@ -271,7 +308,7 @@ static double mean_error(const struct machine *m)
 
     for (int64_t i = 0; i < m->n_surfaces; i++)
         sum += surface_cross_error(&m->surfaces[i]) / (double)m->n_surfaces;
-    return digits(sum);
+    return isnan(sum) ? 0 : digits(sum);
 }
 
 void calibrate_compute(const struct calibration *c)
@@ -305,89 +342,4 @@ void calibrate_compute(const struct calibration *c)
         "takes %.2f of its time among %d ranks",
         c->m->memory_bandwidth * 1e-9, c->m->poll_interval * 1e6,
         c->m->alone_ratio, c->ranks);
-}
-
-/* ---- The executor's own time ------------------------------------------------------------ */
-
-struct frame {
-    const struct calibration *c;
-    struct pool *pool;
-    struct job job;
-    struct schedule *s;
-    struct memory memory;
-    struct transport *transport;
-    const struct kernel_backend *null;
-};
-
-static struct tile frame_tile(struct schedule *s, const char *label,
-                              int32_t width)
-{
-    struct buffer b = { .role = ROLE_SCRATCH, .dtype = DTYPE_FP32, .map = -1,
-                        .rows = 1, .heads = 1, .width = width };
-
-    return tile_whole(s, schedule_buffer(s, label, b));
-}
-
-/* `attends` attends of one row, each after a message of the rank to itself. */
-static void frame_open(struct frame *f, const struct calibration *c,
-                       int64_t attends)
-{
-    struct error e = { 0 };
-    int64_t one = 1;
-    struct segment g = { 0, 1, 0, 1, BAND_LOW, BAND_HIGH };
-
-    *f = (struct frame){ .c = c, .pool = pool_create() };
-    f->job = (struct job){ .transformer = { .heads = 1, .kv_heads = 1,
-                                            .head_dim = 8 } };
-    if (job_finish(&f->job, &one, 1, &e) != 0)
-        die("calibrate: %s", e.text);
-    struct schedule *s = f->s = schedule_create(f->pool, &f->job, 1, 0);
-    struct tile q = frame_tile(s, "q", 8), k = frame_tile(s, "k", 8);
-    struct tile v = frame_tile(s, "v", 8), o = frame_tile(s, "o", 8);
-    struct tile lse = frame_tile(s, "lse", 1);
-    for (int64_t i = 0; i < attends; i++) {
-        schedule_recv(s, "", CHANNEL_KV, 0, &k, 1);
-        schedule_send(s, "", CHANNEL_KV, 0, &v, 1);
-        schedule_attend(s, "", q, k, v, o, lse, ACCESS_WRITE, &g, 1);
-    }
-    schedule_freeze(s);
-    if (memory_create(&f->memory, s, 0, &e) != 0
-        || !(f->transport = transport_create("null", MPI_COMM_SELF, &e))
-        || !(f->null = kernel_find("null", &e)))
-        die("calibrate: %s", e.text);
-}
-
-static void frame_close(struct frame *f)
-{
-    transport_destroy(f->transport);
-    memory_destroy(&f->memory);
-    schedule_destroy(f->s);
-    job_clear(&f->job);
-    pool_destroy(f->pool);
-}
-
-static void frame_call(void *arg)
-{
-    struct frame *f = arg;
-    struct execute_options o = { .kernel = f->null };
-
-    execute(f->s, &f->memory, f->transport, &o);
-}
-
-void calibrate_frame(const struct calibration *c)
-{
-    enum { ATTENDS = 500 };
-    struct frame one, many;
-
-    frame_open(&one, c, 1);
-    frame_open(&many, c, ATTENDS);
-    MPI_Barrier(c->comm);
-    double start = mean_over_ranks(c, time_call(c, frame_call, &one));
-    double all = mean_over_ranks(c, time_call(c, frame_call, &many));
-    c->m->op_overhead = digits(fmax(0, all - start) / (3 * (ATTENDS - 1)));
-    c->m->repeat_overhead = digits(fmax(0, start - 3 * c->m->op_overhead));
-    frame_close(&one);
-    frame_close(&many);
-    say(c, "the executor takes %.2f us an op and %.2f us a repeat",
-        c->m->op_overhead * 1e6, c->m->repeat_overhead * 1e6);
 }

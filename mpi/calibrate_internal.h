@@ -18,7 +18,7 @@ struct calibration {
     struct machine *m;          /* filled on every rank alike */
 };
 
-/* ---- Timing (calibrate.c) ------------------------------------------------------- */
+/* ---- Timing (calibrate.c) ----------------------------------------------- */
 
 /* Others may use the machine too: so the time of the core, where nothing waits,
  * and a low quantile. */
@@ -37,7 +37,7 @@ void quiet_barrier(const struct calibration *c);
 void say(const struct calibration *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* ---- Compute (calibrate_compute.c) ------------------------------------------------ */
+/* ---- Compute (calibrate_compute.c) -------------------------------------- */
 
 /* One attend or attend_backward, repeated. */
 struct block_bench;
@@ -51,12 +51,10 @@ void block_bench_shape(struct block_bench *b, enum block_kind kind,
 void block_bench_poll(struct block_bench *b, struct poll poll);
 void block_bench_call(void *bench);
 
-/* Collective: surfaces, memory, polling, alone_ratio. */
+/* Collective: surfaces, memory_bandwidth, poll_interval, alone_ratio. */
 void calibrate_compute(const struct calibration *c);
-/* Collective: op_overhead, repeat_overhead. */
-void calibrate_frame(const struct calibration *c);
 
-/* ---- Messages (calibrate_link.c) --------------------------------------------------- */
+/* ---- Messages (calibrate_link.c) ---------------------------------------- */
 
 /* Collective; between the first and the last rank. */
 void calibrate_link(const struct calibration *c);

@@ -4,6 +4,7 @@
  * transport does; the others wait quietly. */
 #include <config.h>
 
+#include "base/units.h"
 #include "mpi/calibrate_internal.h"
 
 #include <math.h>
@@ -31,7 +32,7 @@ static void wait_for(MPI_Request *r, int n)
     }
 }
 
-/* ---- Ping-pong -------------------------------------------------------------------- */
+/* ---- Ping-pong ---------------------------------------------------------- */
 
 static void ping(const struct calibration *c, void *data, int bytes, int peer)
 {
@@ -49,13 +50,13 @@ static void pong(const struct calibration *c, void *data, int bytes, int peer)
     wait_for(&r, 1);
 }
 
-/* Seconds one way: the lower quartile of half the round trips. */
+/* Seconds one way: half the shortest round trip, since both ranks must have had
+ * their cores for it. */
 static double ping_pong(const struct calibration *c, char *out, char *in,
                         int bytes, int peer)
 {
-    enum { MOST = 200 };
-    double trips[MOST];
-    int n = (int)max64(5, min64(MOST, (16 << 20) / bytes));
+    int n = (int)max64(20, min64(200, (64 << 20) / bytes));
+    int64_t shortest = INT64_MAX;
 
     for (int i = -2; i < n; i++) {
         int64_t start = clock_now();
@@ -67,9 +68,9 @@ static double ping_pong(const struct calibration *c, char *out, char *in,
             ping(c, out, bytes, peer);
         }
         if (i >= 0)
-            trips[i] = (double)(clock_now() - start) * 1e-9;
+            shortest = min64(shortest, clock_now() - start);
     }
-    return quartile(trips, n) / 2;
+    return (double)shortest * 0.5e-9;
 }
 
 static void measure_times(const struct calibration *c, char *out, char *in)
@@ -97,7 +98,7 @@ static void measure_times(const struct calibration *c, char *out, char *in)
     free(p);
 }
 
-/* ---- The host's part --------------------------------------------------------------- */
+/* ---- The host's part ---------------------------------------------------- */
 
 /* Seconds that MPI's calls take for a message that need not wait. */
 static double call_seconds(const struct calibration *c, char *out, char *in,
@@ -208,18 +209,22 @@ static double host_per_byte(const struct calibration *c, char *out, char *in,
     return fmax(0, quartile(tries, TRIES));
 }
 
-/* ---- All -------------------------------------------------------------------------------- */
+/* ---- All ---------------------------------------------------------------- */
 
 static void report_link(const struct calibration *c)
 {
     const struct link *l = &c->m->link;
 
-    for (int64_t i = 0; i < l->n; i++)
-        say(c, "messages from %.6g kB: %.2f us + size / %.2f GB/s, fit error "
-            "%.1f %%", (double)l->segments[i].from * 1e-3,
-            l->segments[i].latency * 1e6, l->segments[i].bandwidth * 1e-9,
-            100 * l->segments[i].error);
-    say(c, "a message takes %.2f us of a core, and %.1f us a MB moved meanwhile",
+    for (int64_t i = 0; i < l->n; i++) {
+        const struct link_segment *g = &l->segments[i];
+        char from[32], rate[32];
+        say(c, "messages from %s: %.2f us + size / %s, fit error %.1f %%",
+            quantity_print((double)g->from, "B", from, sizeof from),
+            g->latency * 1e6,
+            quantity_print(g->bandwidth, "B/s", rate, sizeof rate),
+            100 * g->error);
+    }
+    say(c, "a message takes %.2f us of a core, and %.1f us a MB that it moves",
         l->overhead * 1e6, l->host_per_byte * 1e12);
 }
 

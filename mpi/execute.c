@@ -26,7 +26,7 @@ struct execution {
     struct transport *t;
     const struct execute_options *o;
     struct lanes lanes;
-    int32_t *pending;           /* [n_ops] messages under way; -1: not started */
+    int32_t *pending;           /* [n_ops] messages under way; -1: none yet */
     int64_t *start, *end;       /* [n_ops] ns since t_zero; recording only */
     int64_t lane_end[LANES];
     int64_t sent;               /* bytes */
@@ -35,7 +35,7 @@ struct execution {
     uint64_t random;            /* jitter; 0: none */
 };
 
-/* ---- Records ---------------------------------------------------------------------- */
+/* ---- Records ------------------------------------------------------------ */
 
 static int64_t since(const struct execution *x)
 {
@@ -102,7 +102,7 @@ static void op_finished(struct execution *x, int32_t i)
         x->last_done = clock_now();
 }
 
-/* ---- Communication ------------------------------------------------------------------ */
+/* ---- Communication ------------------------------------------------------ */
 
 static void start_message(struct execution *x, int32_t i)
 {
@@ -175,8 +175,8 @@ static void start_ready(struct execution *x)
 static void progress(void *arg)
 {
     struct execution *x = arg;
-    struct message done[64];
-    int n = transport_test(x->t, done, 64), over = 0;
+    const struct message *done = NULL;
+    int n = transport_test(x->t, &done), over = 0;
 
     for (int k = 0; k < n; k++) {
         int32_t i = done[k].op;
@@ -191,7 +191,7 @@ static void progress(void *arg)
         start_ready(x);
 }
 
-/* ---- Compute --------------------------------------------------------------------------- */
+/* ---- Compute ------------------------------------------------------------ */
 
 /* The next op of the compute or copy lane that may run, or -1. */
 static int32_t next_compute(struct execution *x)

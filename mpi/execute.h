@@ -13,7 +13,7 @@
 
 #include <mpi.h>
 
-/* ---- Agreement ----------------------------------------------------------------
+/* ---- Agreement ------------------------------------------------------------
  * Collective.  If any rank's rc != 0: rank 0 prints the text of the lowest
  * failing rank ("spar: ..."), and every rank gets that status.  Else 0. */
 int agree(int rc, const struct error *e, MPI_Comm comm);
@@ -27,7 +27,7 @@ void nap_bcast(void *data, int bytes, MPI_Comm comm);
 /* 1 iff all ranks hold the same value. */
 int agree_equal(uint64_t value, MPI_Comm comm);
 
-/* ---- Transport ------------------------------------------------------------------ */
+/* ---- Transport ---------------------------------------------------------- */
 struct transport;
 /* One communicator per channel, for schedules of one pool, which it must not
  * outlive.  `name`: "auto" or a name of the table.  Collective; fails alike on
@@ -36,7 +36,7 @@ struct transport *transport_create(const char *name, MPI_Comm comm,
                                    struct error *e);
 void transport_destroy(struct transport *t);
 
-/* ---- Execute -------------------------------------------------------------------- */
+/* ---- Execute ------------------------------------------------------------ */
 struct execute_options {
     const struct kernel_backend *kernel;
     struct spool *spool;        /* the op under way goes there; NULL: nowhere */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Reports ---------------------------------------------------------------------------- */
+/* ---- Reports ------------------------------------------------------------ */
 
 static int compare_ns(const void *a, const void *b)
 {
@@ -132,7 +132,7 @@ static int report(struct session *s)
     return status;
 }
 
-/* ---- The run --------------------------------------------------------------------------------- */
+/* ---- The run ------------------------------------------------------------ */
 
 static int set_up(struct session *s)
 {

@@ -31,7 +31,7 @@ static void show(const struct work_place *w, const char *what, int64_t i,
         progress("%s: %s %d of %d", w->name, what, (int)i + 1, (int)n);
 }
 
-/* ---- What the schedules say ------------------------------------------------------- */
+/* ---- What the schedules say --------------------------------------------- */
 
 static int64_t *gather(const struct session *s, int64_t mine)
 {
@@ -64,7 +64,7 @@ static void build(struct work_place *w)
         x->bytes_expected[r] = plan_bytes_expected(x->plan, r);
 }
 
-/* ---- Memory -------------------------------------------------------------------------- */
+/* ---- Memory ------------------------------------------------------------- */
 
 static int n_results(const struct session *s)
 {
@@ -128,7 +128,7 @@ static int allocate(struct work_place *w, struct error *e)
     return 0;
 }
 
-/* ---- Repeats -------------------------------------------------------------------------- */
+/* ---- Repeats ------------------------------------------------------------ */
 
 /* Repeat -1: a warm-up. Returns its time on this rank, ns. */
 static int64_t repeat_once(struct work_place *w, int32_t repeat, int recorded)
@@ -177,7 +177,7 @@ static void run_repeats(struct work_place *w)
     w->x->bytes_sent = gather(s, w->sent);
 }
 
-/* ---- Verification ------------------------------------------------------------------------ */
+/* ---- Verification ------------------------------------------------------- */
 
 static void collect(struct work_place *w)
 {
@@ -232,7 +232,7 @@ static int verify_entry(struct work_place *w)
     return w->x->verdict.passed;
 }
 
-/* ---- Physics ------------------------------------------------------------------------------ */
+/* ---- Physics ------------------------------------------------------------ */
 
 /* No rank of today's CPUs attends faster: one core, flop/s. */
 static const double PLAUSIBLE = 1e12;
@@ -260,14 +260,14 @@ static int rate_plausible(const struct work_place *w)
     for (int64_t i = 0; i < w->s->scenario->repeats; i++)
         least = min64(least, w->x->repeat_ns[i]);
     double rate = w->flops / ((double)least * 1e-9) / w->s->ranks;
-    if (rate <= PLAUSIBLE || strcmp(w->s->kernel->name, "null") == 0)
+    if (rate <= PLAUSIBLE || strcmp(w->s->kernel->name, "none") == 0)
         return 1;
     fprintf(stderr, "spar: %s: %.3g flop/s and rank is more than a core can "
             "do\n", w->name, rate);
     return 0;
 }
 
-/* ---- All together -------------------------------------------------------------------------- */
+/* ---- All together ------------------------------------------------------- */
 
 static void judge(struct work_place *w)
 {

@@ -50,16 +50,16 @@ struct session {
     struct entry *entries;      /* [scenario->n_strategies] */
 };
 
-/* ---- Set-up (run_setup.c): each stage ends in agreement ------------------------ */
+/* ---- Set-up (run_setup.c): each stage ends in agreement ----------------- */
 typedef int (*stage_fn)(struct session *s, struct error *e);
 extern const stage_fn run_stages[];     /* NULL last */
 
-/* ---- Input ------------------------------------------------------------------------ */
+/* ---- Input -------------------------------------------------------------- */
 /* The job's input tensors by row; arg: the session. */
 void input_row(void *arg, enum tensor_name tensor, int64_t token,
                int64_t head, int64_t width, float *out);
 
-/* ---- One entry (run_entry.c) ------------------------------------------------------- */
+/* ---- One entry (run_entry.c) -------------------------------------------- */
 /* Runs and verifies it. Collective; 0, or the status after a message. */
 int entry_run(struct session *s, int64_t index);
 /* Room for this rank's schedule, for verification on rank 0, and for the other
@@ -68,19 +68,19 @@ int memory_fits(const struct session *s, const struct schedule *schedule,
                 struct error *e);
 void entry_clear(struct entry *x);
 
-/* ---- Collecting (collect.c) ----------------------------------------------------------- */
+/* ---- Collecting (collect.c) --------------------------------------------- */
 /* Output `tensor` of all ranks into the global fp32 array on rank 0. */
 void collect_tensor(const struct memory *m, enum tensor_name tensor,
                     float *global, MPI_Comm comm);
 
-/* ---- Clocks (clocks.c) ------------------------------------------------------------------ */
+/* ---- Clocks (clocks.c) -------------------------------------------------- */
 /* Offsets of all ranks' clocks to rank 0's; at the end, their drift. */
 void clocks_start(struct session *s);
 void clocks_end(struct session *s);
 /* This moment of rank 0's clock, on mine. Collective. */
 int64_t clocks_zero(const struct session *s);
 
-/* ---- The trace (run_trace.c), rank 0 -------------------------------------------------------- */
+/* ---- The trace (run_trace.c), rank 0 ------------------------------------ */
 /* What the trace says about the ops of an entry; also the prediction. */
 void entry_describe(struct session *s, int64_t index);
 /* Spans of the spool into a file, overlaps into the entries. */

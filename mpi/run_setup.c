@@ -5,13 +5,12 @@
 #include <config.h>
 
 #include "base/file.h"
+#include "cli/output.h"
 #include "mpi/run_internal.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static int read_scenario(struct session *s, struct error *e)
@@ -49,7 +48,7 @@ static int check_ranks(struct session *s, struct error *e)
                          s->ranks == 1 ? "" : "s", what, how);
 }
 
-/* ---- Input tensors -------------------------------------------------------------- */
+/* ---- Input tensors ------------------------------------------------------ */
 
 /* Shapes and lengths of rank 0's file to all; no data yet. */
 static void share_shapes(struct session *s)
@@ -133,7 +132,7 @@ void input_row(void *arg, enum tensor_name tensor, int64_t token,
            (size_t)width * sizeof *out);
 }
 
-/* ---- What runs ------------------------------------------------------------------ */
+/* ---- What runs ---------------------------------------------------------- */
 
 static int find_kernel(struct session *s, struct error *e)
 {
@@ -192,29 +191,7 @@ static int find_machine(struct session *s, struct error *e)
     return 0;
 }
 
-/* ---- Output ----------------------------------------------------------------------- */
-
-/* Could `path` be written, as a temporary file that is then renamed? */
-static int check_writable(const char *path, struct error *e)
-{
-    char *temporary = xasprintf("%s.XXXXXX", path);
-    struct stat st;
-    int rc = 0;
-
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        rc = fail(e, "%s: cannot be written: is a folder", path);
-    } else {
-        int f = mkstemp(temporary);
-        if (f < 0) {
-            rc = fail(e, "%s: cannot be written: %s", path, strerror(errno));
-        } else {
-            close(f);
-            unlink(temporary);
-        }
-    }
-    free(temporary);
-    return rc;
-}
+/* ---- Output ------------------------------------------------------------- */
 
 static int check_outputs(struct session *s, struct error *e)
 {
@@ -225,9 +202,9 @@ static int check_outputs(struct session *s, struct error *e)
     s->folder = xasprintf("%s.part", s->output);
     if (s->rank)
         return 0;
-    if (check_writable(s->output, e))
+    if (output_check(s->output, e))
         return -1;
-    return r->tensors ? check_writable(r->tensors, e) : 0;
+    return r->tensors ? output_check(r->tensors, e) : 0;
 }
 
 static int make_folder(struct session *s, struct error *e)
@@ -251,7 +228,7 @@ static int open_spool(struct session *s, struct error *e)
     return s->spool ? 0 : -1;
 }
 
-/* ---- Nodes ------------------------------------------------------------------------- */
+/* ---- Nodes -------------------------------------------------------------- */
 
 static int join_node(struct session *s, struct error *e)
 {

@@ -31,7 +31,7 @@ void entry_describe(struct session *s, int64_t index)
     free(all);
 }
 
-/* ---- Overlap ------------------------------------------------------------------------------ */
+/* ---- Overlap ------------------------------------------------------------ */
 
 
 /* Spans of one rank and repeat, by start: time under communication, and under
@@ -78,7 +78,7 @@ static void find_overlaps(struct session *s, const struct span *spans,
     }
 }
 
-/* ---- The file -------------------------------------------------------------------------------- */
+/* ---- The file ----------------------------------------------------------- */
 
 /* Borrows. An entry that does not apply has no ranks. */
 static struct trace_entry describe_entry(const struct session *s, int64_t i)

@@ -19,8 +19,8 @@ struct transport {
     const struct transport_kind *kind;
     MPI_Comm channels[CHANNELS];
     /* Messages under way; room for as many indices and statuses. */
-    int64_t n, n_cap, requests_cap, indices_cap, statuses_cap;
-    struct message *messages;
+    int64_t n, n_cap, requests_cap, indices_cap, statuses_cap, done_cap;
+    struct message *messages, *done;
     MPI_Request *requests;
     int *indices;
     MPI_Status *statuses;
@@ -28,7 +28,7 @@ struct transport {
     struct tile_type *types;
 };
 
-/* ---- host: MPI point-to-point from and to host memory ------------------------- */
+/* ---- host: MPI point-to-point from and to host memory ------------------- */
 
 /* The largest unit that divides what a tile has of a row, equal on both sides:
  * MPICH copies strided data unit by unit. */
@@ -139,12 +139,10 @@ static void check_length(const struct message *m, const MPI_Status *status)
             (long long)got, (long long)m->bytes);
 }
 
-static int host_test(struct transport *t, struct message *done, int most)
+static int host_test(struct transport *t)
 {
-    int n = (int)min64(t->n, most), out;
+    int n = (int)t->n, out;
 
-    if (!n)
-        return 0;
     t->indices = array_grow(t->indices, n, &t->indices_cap, sizeof(int));
     t->statuses = array_grow(t->statuses, n, &t->statuses_cap,
                              sizeof *t->statuses);
@@ -156,7 +154,7 @@ static int host_test(struct transport *t, struct message *done, int most)
     qsort(t->indices, (size_t)out, sizeof(int), by_number);
     for (int i = out - 1; i >= 0; i--) {
         int64_t k = t->indices[i];
-        done[i] = t->messages[k];
+        t->done[i] = t->messages[k];
         t->n--;                 /* the last takes its place */
         t->messages[k] = t->messages[t->n];
         t->requests[k] = t->requests[t->n];
@@ -164,7 +162,7 @@ static int host_test(struct transport *t, struct message *done, int most)
     return out;
 }
 
-/* ---- null: moves nothing ---------------------------------------------------------- */
+/* ---- null: moves nothing ------------------------------------------------ */
 
 static void null_start(struct transport *t, struct message what,
                        const struct memory *m, struct tile tile,
@@ -174,23 +172,23 @@ static void null_start(struct transport *t, struct message what,
     ARRAY_PUSH(t->messages, t->n, t->n_cap, what);
 }
 
-static int null_test(struct transport *t, struct message *done, int most)
+static int null_test(struct transport *t)
 {
-    int n = 0;
+    int n = (int)t->n;
 
-    while (t->n && n < most)
-        done[n++] = t->messages[--t->n];
+    memcpy(t->done, t->messages, (size_t)n * sizeof *t->done);
+    t->n = 0;
     return n;
 }
 
-/* ---- The table ------------------------------------------------------------------------ */
+/* ---- The table ---------------------------------------------------------- */
 
 static const struct transport_kind host = {
     "host", "MPI point-to-point messages from host memory", host_start,
     host_test
 };
 static const struct transport_kind null = {
-    "null", "moves nothing: measures the frame, results are wrong",
+    "none", "moves nothing: measures the frame, results are wrong",
     null_start, null_test
 };
 /* The first is "auto". */
@@ -237,6 +235,7 @@ void transport_destroy(struct transport *t)
         MPI_Comm_free(&t->channels[c]);
     free(t->types);
     free(t->messages);
+    free(t->done);
     free(t->requests);
     free(t->indices);
     free(t->statuses);
@@ -256,7 +255,11 @@ int transport_start(struct transport *t, int32_t op, int send,
     return 1;
 }
 
-int transport_test(struct transport *t, struct message *done, int most)
+int transport_test(struct transport *t, const struct message **done)
 {
-    return t->kind->test(t, done, most);
+    if (!t->n)
+        return 0;
+    t->done = array_grow(t->done, t->n, &t->done_cap, sizeof *t->done);
+    *done = t->done;
+    return t->kind->test(t);
 }

@@ -18,8 +18,8 @@ struct transport_kind {
     void (*start)(struct transport *t, struct message what,
                   const struct memory *m, struct tile tile, enum channel c,
                   int32_t peer);
-    /* Completed messages into done[], at most `most`. */
-    int (*test)(struct transport *t, struct message *done, int most);
+    /* Completed messages of all that are under way into t->done. */
+    int (*test)(struct transport *t);
 };
 
 extern const struct transport_kind *const transports[];  /* NULL last */
@@ -28,6 +28,7 @@ extern const struct transport_kind *const transports[];  /* NULL last */
 int transport_start(struct transport *t, int32_t op, int send,
                     const struct memory *m, struct tile tile, enum channel c,
                     int32_t peer);
-int transport_test(struct transport *t, struct message *done, int most);
+/* Number of messages that have completed; *done: these, until the next test. */
+int transport_test(struct transport *t, const struct message **done);
 
 #endif

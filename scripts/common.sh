@@ -36,7 +36,7 @@ install_missing() {
 }
 
 # configured FOLDER [FLAG...]: a configured build in FOLDER, an existing one kept
-# unless it belongs to another source tree.
+# unless the tree was moved.
 configured() {
     dir=$1
     shift
@@ -47,7 +47,7 @@ configured() {
     if ! grep -qsx "abs_top_srcdir = $top" "$dir/Makefile"; then
         say "configure in $dir${*:+ with }$*"
         mkdir -p "$dir" &&
-            (cd "$dir" && "$top/configure" -q "$@") ||
+            (cd "$dir" && ../configure -q "$@") ||
             stop "configure failed: see $dir/config.log"
     fi
 }

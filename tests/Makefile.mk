@@ -16,13 +16,15 @@ AM_TESTS_ENVIRONMENT = \
 	CMOCKA_MESSAGE_OUTPUT=TAP ASAN_OPTIONS=protect_shadow_gap=0; \
 	export MPIEXEC NPROCS SPAR CMOCKA_MESSAGE_OUTPUT ASAN_OPTIONS;
 
-unit_tests = %D%/base.t %D%/cuda.t %D%/kernel.t %D%/loopback.t \
-	%D%/machine.t %D%/minilm.t %D%/options.t %D%/position.t \
-	%D%/report.t %D%/scenario.t %D%/schedule.t \
-	%D%/simulate.t %D%/tensor.t %D%/trace.t %D%/units.t \
-	%D%/yaml.t
+unit_tests = %D%/base.t %D%/check.t %D%/cuda.t %D%/kernel_rows.t \
+	%D%/kernel_segment.t %D%/kernel.t %D%/loopback.t \
+	%D%/machine.t %D%/minilm.t %D%/mutation.t %D%/options.t \
+	%D%/oracle.t %D%/position.t %D%/report.t %D%/scenario.t \
+	%D%/schedule.t %D%/simulate.t %D%/tensor.t %D%/trace.t \
+	%D%/units.t %D%/yaml.t
 rank_tests = %D%/agree.mpi %D%/execute.mpi
-shell_tests = %D%/bad_input.sh %D%/cli.sh %D%/golden.sh
+shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
+	%D%/golden.sh
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
 check_PROGRAMS += $(unit_tests) $(rank_tests)
@@ -35,17 +37,22 @@ on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
 	$(MPI_LIBS) $(local_libs) $(CMOCKA_LIBS)
 
 %C%_base_t_SOURCES = %D%/base_test.c
+%C%_check_t_SOURCES = %D%/check_test.c
 %C%_cuda_t_SOURCES = %D%/cuda_test.c
 %C%_cuda_t_LDADD = libkernel.a $(CUDA_LIBS)
 if HAVE_CUDA
 nodist_EXTRA_%C%_cuda_t_SOURCES = dummy.cxx
 endif
-%C%_kernel_t_SOURCES = %D%/kernel_test.c
+%C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h
+%C%_kernel_segment_t_SOURCES = %D%/kernel_segment_test.c %D%/kernel_tensor.h
+%C%_kernel_t_SOURCES = %D%/kernel_test.c %D%/kernel_problem.h
 %C%_loopback_t_SOURCES = %D%/loopback_test.c
 %C%_machine_t_SOURCES = %D%/machine_test.c
 %C%_minilm_t_SOURCES = %D%/minilm_test.c
 %C%_minilm_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
+%C%_mutation_t_SOURCES = %D%/mutation_test.c
 %C%_options_t_SOURCES = %D%/options_test.c
+%C%_oracle_t_SOURCES = %D%/oracle_test.c %D%/kernel_problem.h
 %C%_position_t_SOURCES = %D%/position_test.c
 %C%_report_t_SOURCES = %D%/report_test.c
 %C%_scenario_t_SOURCES = %D%/scenario_test.c

@@ -98,7 +98,7 @@ static void files(void **state)
     assert_int_equal(e.status, SPAR_USAGE);
     assert_non_null(strstr(e.text, "no/such/file"));
     assert_null(agree_file("/", &size, MPI_COMM_WORLD, &e));
-    assert_non_null(strstr(e.text, "directory"));
+    assert_non_null(strstr(e.text, "/: is a folder"));
 }
 
 int main(int argc, char **argv)

@@ -8,7 +8,7 @@
  *
  *     bench_kernel [rounds [length]]
  *
- * OPENBLAS_CORETYPE (say HASWELL) picks another sgemm to be measured against. */
+ * OPENBLAS_CORETYPE (say HASWELL) picks another sgemm to measure against. */
 #include <config.h>
 
 #include <stdio.h>

@@ -114,6 +114,11 @@ spar check "$small" --set run.ranks=7 --set 'job.sequence=[3, 1]' \
     --set strategies.1.layout=zigzag --format json &&
     json 'all(s["ranks"] == 7 and len(s["pairs"]) == 7 for s in x)'
 point "check --set"
+for preset in "$scenarios"/transformers/*.yaml; do
+    spar check "$small" --set job.sequence=8 \
+        --set "job.transformer=$(basename "$preset" .yaml)" || break
+done && says out 'ulysses .* passed'
+point "check: every preset"
 spar check "$scenarios/million.yaml" && says out 'ring .* 1024 .* passed'
 point "check: a million tokens on 1,024 ranks"
 
@@ -161,7 +166,7 @@ point "run: its files and no others"
 spar compare "$temporary/r.h5" "$temporary/s.h5" && says out 'makespan'
 point "run and sim compare"
 spar run "$small" -o "$temporary/r.h5" --format json \
-    --set 'run.transport="null"'
+    --set 'run.transport=none'
 [ $? = 1 ] && json 'not all(s["passed"] for s in x)'
 point "run: a failed verification is status 1 and one JSON value"
 launch=

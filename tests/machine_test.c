@@ -151,7 +151,7 @@ static void cross_validates(void **state)
     assert_true(isnan(surface_cross_error(&s)));
 }
 
-/* ---- Files ---------------------------------------------------------------------- */
+/* ---- Files -------------------------------------------------------------- */
 
 static struct machine *parse(const char *text, struct error *e)
 {
@@ -282,7 +282,7 @@ static void bad_files(void **state)
     }
 }
 
-/* ---- This node ------------------------------------------------------------------- */
+/* ---- This node ---------------------------------------------------------- */
 
 static void this_node(void **state)
 {

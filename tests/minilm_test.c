@@ -124,7 +124,7 @@ static void check_results(const struct loopback *l)
 static void run_strategy(const struct job *job, const struct strategy *st,
                          enum layout layout)
 {
-    struct strategy_options o = { layout, 1 };
+    struct strategy_options o = { .layout = layout, .block = 1 };
     struct error e = { 0 };
     struct plan *p = plan_create(job, st, &o, RANKS, &e);
     struct schedule *s[RANKS];

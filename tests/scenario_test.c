@@ -347,7 +347,7 @@ static void wrong_values(void **state)
         { "strategies=ring", "strategies", "" },
         { "strategies=[ring]", "strategies.0", "name" },
         { "strategies.0.name=rnig", "strategies.0.name", "ring" },
-        { "strategies.0.name=token-ring", "strategies.0.name",
+        { "strategies.0.name=rsa", "strategies.0.name",
           "not available yet" },
         { "strategies.0.layuot=zigzag", "strategies.0.layuot", "layout" },
         { "strategies.0.layout=snake", "strategies.0.layout", "snake" },

@@ -162,8 +162,9 @@ static void bytes_equal_closed_form(void **state)
                                               types[l % 3][1]);
                     for (int y = 0; y < LAYOUTS; y++)
                         bytes_of(&job, strategies[i],
-                                 (struct strategy_options){ (enum layout)y,
-                                                            1 + y }, ranks);
+                                 (struct strategy_options){
+                                     .layout = (enum layout)y,
+                                     .block = 1 + y }, ranks);
                     job_clear(&job);
                 }
 }
@@ -191,7 +192,7 @@ static void cost_sheet(void **state)
     (void)state;
     assert_int_equal(job_finish(&job, &length, 1, &e), 0);
     for (int i = 0; i < 3; i++) {
-        struct strategy_options o = { LAYOUT_ZIGZAG, 1 };
+        struct strategy_options o = { .layout = LAYOUT_ZIGZAG, .block = 1 };
         struct plan *p = plan_create(&job, strategy_find(sheet[i].name), &o, 4,
                                      &e);
         for (int r = 0; r < 4; r++)
@@ -205,7 +206,7 @@ static void cost_sheet(void **state)
 static void hash_is_content(void **state)
 {
     struct job job = make_job(4, 2, 37, DTYPE_FP32, DTYPE_FP32);
-    struct strategy_options o = { LAYOUT_ZIGZAG, 1 };
+    struct strategy_options o = { .layout = LAYOUT_ZIGZAG, .block = 1 };
     struct error e = { 0 };
 
     (void)state;

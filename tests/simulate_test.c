@@ -56,7 +56,7 @@ static void assert_seconds(double value, double expected)
         fail_msg("%.12g s, expected %.12g s", value, expected);
 }
 
-/* ---- Whole strategies -------------------------------------------------------------- */
+/* ---- Whole strategies --------------------------------------------------- */
 
 static struct simulate_result simulate_plan(const struct job *job,
                                             const char *strategy,
@@ -205,7 +205,7 @@ static void scatter_sums(void **state)
     job_clear(&job);
 }
 
-/* ---- Schedules by hand ---------------------------------------------------------------- */
+/* ---- Schedules by hand -------------------------------------------------- */
 
 struct bench {
     struct pool *pool;

@@ -5,5 +5,8 @@ libtopo_a_SOURCES = \
 	%D%/hwloc.c \
 	%D%/machine.c \
 	%D%/machine.h \
-	%D%/machine_file.c
+	%D%/machine_fields.c \
+	%D%/machine_fields.h \
+	%D%/machine_read.c \
+	%D%/machine_write.c
 libtopo_a_CFLAGS = $(AM_CFLAGS) $(HWLOC_CFLAGS)

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* ---- Links ------------------------------------------------------------------- */
+/* ---- Links -------------------------------------------------------------- */
 
 enum { MOST_SEGMENTS = 3, LEAST_POINTS = 3 };
 
@@ -83,8 +83,8 @@ void link_fit(struct link *l, const struct link_point *p, int64_t n)
 
     for (int k = 1; k <= MOST_SEGMENTS; k++) {
         double squares = fit_split(p, 0, n, k, now, at);
-        /* One segment more must halve the error at least. */
-        if (k > 1 && !(squares < 0.25 * least))
+        /* A segment more must halve the squared error, and 0.1 % is good. */
+        if (k > 1 && (!(squares < 0.5 * least) || least < 1e-6 * (double)n))
             continue;
         least = squares;
         count = k;
@@ -102,7 +102,7 @@ void link_fit(struct link *l, const struct link_point *p, int64_t n)
     }
 }
 
-/* ---- Surfaces ---------------------------------------------------------------- */
+/* ---- Surfaces ----------------------------------------------------------- */
 
 /* Relative error at x of the line through a and b, all logarithmic. */
 static double between(double xa, double a, double x, double t, double xb,

@@ -26,7 +26,7 @@ static hwloc_topology_t topology_load(int devices)
     return t;
 }
 
-/* ---- Printing ---------------------------------------------------------------- */
+/* ---- Printing ----------------------------------------------------------- */
 
 struct printer {
     FILE *out;
@@ -146,7 +146,7 @@ int topo_print(int json, FILE *out, struct error *e)
     return ferror(out) ? fail(e, "cannot write the topology") : 0;
 }
 
-/* ---- Cores --------------------------------------------------------------------- */
+/* ---- Cores -------------------------------------------------------------- */
 
 /* The PUs that this process may run on; caller frees. */
 static hwloc_bitmap_t usable(hwloc_topology_t t)
@@ -255,7 +255,7 @@ const char *topo_version(void)
     return text;
 }
 
-/* ---- Memory -------------------------------------------------------------------- */
+/* ---- Memory ------------------------------------------------------------- */
 
 /* The integer in a file's first line, or -1 ("max", no file). */
 static int64_t file_number(const char *path)

@@ -32,7 +32,7 @@ static double block_pairs(enum block_kind block, int64_t q, int64_t k)
                                  : (double)q * (double)k;
 }
 
-/* ---- One surface ----------------------------------------------------------- */
+/* ---- One surface -------------------------------------------------------- */
 
 /* Keys per row of the grid: points that share the first one's q. */
 static int64_t grid_width(const struct surface *s)
@@ -122,7 +122,7 @@ double surface_seconds(const struct surface *s, int64_t q, int64_t k)
 
     if (s->block == BLOCK_CAUSAL)
         k = q;
-    if (squares_only(s)) {      /* a block is as good as the square of its area */
+    if (squares_only(s)) {      /* as good as the square of its area */
         q_in = llround(sqrt((double)q * (double)k));
         q_in = k_in = min64(max64(q_in, first->q), last->q);
         seconds = square_seconds(s, q_in);
@@ -136,7 +136,7 @@ double surface_seconds(const struct surface *s, int64_t q, int64_t k)
             / block_pairs(s->block, q_in, k_in);
 }
 
-/* ---- Choice of the surface --------------------------------------------------- */
+/* ---- Choice of the surface ---------------------------------------------- */
 
 static int any_kernel(const char *kernel)
 {

@@ -64,7 +64,7 @@ struct machine {
     int64_t n_surfaces;
     struct surface *surfaces;
     struct link link;
-    double fit_error;           /* of the surfaces, cross-validated; 0 unknown */
+    double fit_error;           /* of the surfaces, cross-validated */
     char *versions;             /* software versions, one line; "" unknown */
     char *created;              /* ISO 8601; "" unknown */
 };
@@ -95,7 +95,7 @@ double machine_block_seconds(const struct machine *m, const char *op,
 double surface_seconds(const struct surface *s, int64_t q, int64_t k);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
 
-/* ---- From measurements ------------------------------------------------------ */
+/* ---- From measurements -------------------------------------------------- */
 
 struct link_point {
     int64_t bytes;
@@ -108,12 +108,12 @@ void link_fit(struct link *l, const struct link_point *p, int64_t n);
  * these alone; NaN if there is none. */
 double surface_cross_error(const struct surface *s);
 
-/* ---- This node --------------------------------------------------------------- */
+/* ---- This node ---------------------------------------------------------- */
 
 /* What hwloc sees, for `spar topo`: text or JSON. */
 int topo_print(int json, FILE *out, struct error *e);
 /* Bind the calling process to core `index` of those it may use, unless the
- * launcher already bound it to fewer than all. Returns 1 bound, 0 left alone. */
+ * launcher already bound it to fewer than all. 1: bound, 0: left alone. */
 int topo_bind(int index);
 int topo_cores(void);           /* cores this process may use */
 const char *topo_processor(void);       /* model name; static, "" unknown */

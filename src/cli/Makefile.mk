@@ -31,6 +31,7 @@ libcli_a_SOURCES = \
 	%D%/scenario_job.c
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
+%D%/libcli_a-scenario_data.$(OBJEXT): Makefile    # a moved tree
 
 # In link order: users before what they use.
 local_archives = libmodels.a librun.a libstrategy.a libschedule.a libjob.a \

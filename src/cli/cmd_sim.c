@@ -136,8 +136,11 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
     planned_open(n, m->scenario, i, m->scenario->ranks);
     planned_build(n);
     fill_row(row, m->scenario, n);
-    if (!n->plan)
+    if (!n->plan) {             /* the trace has a place for it */
+        m->traced[i] = records_entry(&m->records, row->strategy, row->layout,
+                                     NULL, 0);
         return 0;
+    }
     const struct schedule *const *all =
         (const struct schedule *const *)n->schedules;
     progress("%s: simulating", row->strategy);

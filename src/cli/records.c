@@ -108,7 +108,7 @@ struct trace_entry records_entry(struct records *r, const char *strategy,
         x.ops[i] = records_of(r, schedules[i]);
         x.peak_bytes[i] = (int64_t)schedules[i]->peak_bytes;
     }
-    x.schedule_hash = schedule_hash_all(hashes, ranks);
+    x.schedule_hash = ranks ? schedule_hash_all(hashes, ranks) : 0;
     free(hashes);
     return x;
 }

@@ -15,7 +15,7 @@
 /* ---- Options of strategies --------------------------------------------------- */
 
 static const char *const later_strategies[] = {
-    "usp", "2d", "double-ring", "token-ring", "rsa", "tree", "star", "lasp",
+    "rsa", "tree", "star", "lasp",
     "lasp2", "lasp2-scan", "lasp2h", NULL
 };
 
@@ -86,6 +86,28 @@ static int find_strategy(struct yaml *y, int node, const char *key,
                      near ? near : "", near ? "\"?" : "");
 }
 
+/* Degrees and placement; which of them a strategy takes was checked. */
+static int read_mesh(struct yaml *y, int node, const char *key,
+                     struct strategy_options *o, struct error *e)
+{
+    char head[128], window[128], placement[128], interleaved[128];
+    int place = HEAD_FIRST;
+
+    snprintf(head, sizeof head, "%s.head", key);
+    snprintf(window, sizeof window, "%s.window", key);
+    snprintf(placement, sizeof placement, "%s.placement", key);
+    snprintf(interleaved, sizeof interleaved, "%s.interleaved", key);
+    if (yaml_int(y, yaml_get(y, node, "head"), head, 1, 1 << 20, &o->head, e)
+        || yaml_int(y, yaml_get(y, node, "window"), window, 1, 1 << 20,
+                    &o->window, e)
+        || yaml_word(y, yaml_get(y, node, "placement"), placement,
+                     placement_names, &place, e))
+        return -1;
+    o->placement = (enum placement)place;
+    return yaml_bool(y, yaml_get(y, node, "interleaved"), interleaved,
+                     &o->interleaved, e);
+}
+
 static int read_entry(struct yaml *y, int node, int64_t i,
                       struct scenario_strategy *out, struct error *e)
 {
@@ -110,8 +132,9 @@ static int read_entry(struct yaml *y, int node, int64_t i,
     snprintf(full, sizeof full, "%s.block", key);
     if (block && layout != LAYOUT_STRIPED)
         return yaml_fail(y, block, full, e, "only with layout: striped");
-    return yaml_int(y, block, full, 1, (int64_t)1 << 40, &out->options.block,
-                    e);
+    if (yaml_int(y, block, full, 1, (int64_t)1 << 40, &out->options.block, e))
+        return -1;
+    return read_mesh(y, node, key, &out->options, e);
 }
 
 static int read_strategies(struct scenario *s, struct error *e)
@@ -148,8 +171,9 @@ static int check_kernel(struct yaml *y, int node, const char *name,
     if (name_index(names, name) >= 0)
         return 0;
     const char *near = name_nearest(names, name);
-    return yaml_fail(y, node, "run.kernel", e, "there is no kernel \"%s\"; %s",
-                     name, near ? near : "see `spar list`");
+    return yaml_fail(y, node, "run.kernel", e, "there is no kernel \"%s\"; %s%s%s",
+                     name, near ? "did you mean \"" : "see `spar list`",
+                     near ? near : "", near ? "\"?" : "");
 }
 
 static int read_run(struct scenario *s, struct error *e)

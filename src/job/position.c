@@ -117,6 +117,23 @@ struct position_map *position_map_shard(const struct job *job,
     return finish_map(&b);
 }
 
+struct position_map *position_map_slice(const struct position_map *map,
+                                        int64_t first, int64_t count)
+{
+    struct map_builder b = { 0 };
+    int64_t row = 0;
+
+    for (int64_t i = 0; i < map->n; row += map->places[i++].count) {
+        struct place p = map->places[i];
+        int64_t from = max64(first - row, 0);
+        int64_t to = min64(first + count - row, p.count);
+        p.first += from * p.stride;
+        p.count = to - from;
+        push_place(&b, p);
+    }
+    return finish_map(&b);
+}
+
 struct position_map *position_map_whole(const struct job *job)
 {
     struct map_builder b = { 0 };

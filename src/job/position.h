@@ -33,6 +33,9 @@ struct position_map {
 struct position_map *position_map_shard(const struct job *job,
                                         enum layout layout, int64_t block,
                                         int64_t ranks, int64_t rank);
+/* Rows first .. first+count of a map. */
+struct position_map *position_map_slice(const struct position_map *map,
+                                        int64_t first, int64_t count);
 /* All tokens in packed order. */
 struct position_map *position_map_whole(const struct job *job);
 /* The rows of maps[0], then maps[1], ...: a gathered tensor in rank order. */

@@ -31,7 +31,8 @@ libavx512_a_SOURCES = %D%/cpu_avx512.c
 libavx512_a_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS) -mavx512f -mavx512bw \
 	-mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 
-liboracle_a_SOURCES = %D%/oracle.c %D%/reference.c
+liboracle_a_SOURCES = %D%/oracle.c %D%/oracle_block.c %D%/oracle_block.h \
+	%D%/reference.c
 liboracle_a_CFLAGS = -std=c11 $(WARN_CFLAGS)
 $(liboracle_a_OBJECTS): override CFLAGS += -O3 -fno-sanitize=all
 

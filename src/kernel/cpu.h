@@ -29,9 +29,9 @@ extern const struct cpu_isa cpu_portable, cpu_avx2, cpu_avx512;
  * one last; NULL after it. */
 const struct cpu_isa *cpu_isa_get(int i);
 
-/* Work space of one call, kept by the thread from call to call: fresh pages cost
- * more than a small attend.  Arrays are laid out by the same code twice, first
- * to count (`base` NULL), then for real. */
+/* Work space of one call, kept by the thread from call to call: fresh pages
+ * cost more than a small attend.  Arrays are laid out by the same code twice,
+ * first to count (`base` NULL), then for real. */
 struct arena {
     char *base;
     size_t used;

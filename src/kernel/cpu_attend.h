@@ -73,7 +73,6 @@ struct forward {
     float *m, *l;               /* [rows * heads] */
     float *kt, *v, *s;          /* [D, lds], [keys, ldo], [MICRO_ROWS, lds] */
     float *work;
-    char *seen;                 /* [rows * heads] row sees a key in this call */
 };
 
 static void poll_now(const struct attend_args *a)
@@ -106,7 +105,7 @@ static float row_highest(const float *s, int64_t n)
 }
 
 /* One row of S into P, columns [x->from, x->to), of which the row sees
- * [first, last); m, l and O follow. */
+ * [first, last), at least one; m, l and O follow. */
 static void softmax_row(struct forward *f, int64_t row, float *s,
                         const struct span *x, int64_t first, int64_t last)
 {
@@ -118,8 +117,6 @@ static void softmax_row(struct forward *f, int64_t row, float *s,
     for (int64_t j = last; j < x->to; j++)
         s[j] = -INFINITY;
     m = fmaxf(m, row_highest(s + x->from, x->to - x->from));
-    if (m == -INFINITY)
-        m = 0;                          /* nothing visible yet: P = 0 */
     for (int64_t j = x->from; j < x->to; j += LANES) {
         vec p = v_exp(v_load(s + j) - m);
 
@@ -133,7 +130,6 @@ static void softmax_row(struct forward *f, int64_t row, float *s,
     }
     f->m[row] = m;
     f->l[row] += v_sum(sum);
-    f->seen[row] |= last > first;
 }
 
 static void forward_panel(struct forward *f, const struct key_tile *t,
@@ -206,7 +202,6 @@ static void forward_load(struct forward *f)
                  a->q.width, a->scale);
         f->m[p] = -INFINITY;
         f->l[p] = 0;
-        f->seen[p] = 0;
         memset(o, 0, (size_t)f->ldo * sizeof *o);
         if (a->store)
             continue;
@@ -219,6 +214,7 @@ static void forward_load(struct forward *f)
     }
 }
 
+/* A row that saw no key leaves as it came, to the bit: l is 1. */
 static void forward_store(struct forward *f)
 {
     const struct attend_args *a = f->a;
@@ -228,8 +224,6 @@ static void forward_store(struct forward *f)
         float l = f->l[p];
         float lse = l != 0 ? f->m[p] + logf(l) : -INFINITY;
 
-        if (!a->store && !f->seen[p])
-            continue;
         store_row(tensor_at(&a->o, r, h), a->o.dtype, f->o + p * f->ldo,
                   a->o.width, l != 0 ? 1 / l : 0, 0);
         store_row(tensor_at(&a->lse, r, h), a->lse.dtype, &lse, 1, 1, 0);
@@ -250,7 +244,6 @@ static void forward_layout(struct forward *f, struct arena *a, int64_t rows,
     f->v = arena_take(a, keys * f->ldo);
     f->s = arena_take(a, MICRO_ROWS * f->lds);
     f->work = arena_take(a, LANES * f->ldq);
-    f->seen = (char *)arena_take(a, rows);
 }
 
 /* The tiles' largest sizes, by head size: what fits the second-level cache. */
@@ -278,8 +271,8 @@ static const struct tiles *tiles_for(const struct attend_args *a)
 static void isa_attend(const struct attend_args *a)
 {
     const struct tiles *t = tiles_for(a);
-    int64_t group = min64(a->group, a->q.heads);
-    int64_t rows = max64(1, min64(a->q.rows, t->forward_rows / max64(group, 1)));
+    int64_t group = max64(1, min64(a->group, a->q.heads));
+    int64_t rows = max64(1, min64(a->q.rows, t->forward_rows / group));
     int64_t keys = min64(t->forward_keys, vectors_up(max64(a->k.rows, 1)));
     struct forward f = { .a = a };
     struct arena arena = { 0 };

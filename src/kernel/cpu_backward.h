@@ -16,7 +16,8 @@ struct backward {
     struct heads h;
     int64_t n_heads;
     int64_t ldq, ldo, lds;
-    float *q, *d_o, *dq;        /* [rows, ldq], [rows, ldo], [MICRO_ROWS, ldq] */
+    float *q, *d_o;             /* [rows, ldq], [rows, ldo] */
+    float *dq;                  /* [MICRO_ROWS, ldq] */
     float *lse, *delta;         /* [rows], lse +inf for -inf */
     float *p, *ds;              /* [rows, lds] */
     float *kt, *vt, *k;         /* [D, lds], [E, lds], [keys, ldq] */
@@ -45,15 +46,16 @@ static void backward_load(struct backward *b, int64_t row, int64_t n)
     }
 }
 
-/* S and dP of a row into P and dS; zero where the row sees nothing, also
- * MICRO_ROWS columns to either side, which products by columns may read. */
+_Static_assert(LANES % MICRO_ROWS == 0, "a panel of keys straddles vectors");
+
+/* S and dP of a row into P and dS; zero where the row sees nothing.  A panel of
+ * keys of which the row sees one lies in whole vectors that it sees: products
+ * by columns read no more than is written here. */
 static void gradient_row(struct backward *b, int64_t row, const struct span *x,
                          int64_t first, int64_t last)
 {
     float *s = b->p + row * b->lds, *dp = b->ds + row * b->lds;
     float lse = b->lse[row], delta = b->delta[row];
-    int64_t from = max64(x->from - MICRO_ROWS, 0);
-    int64_t to = min64(x->to + MICRO_ROWS, b->lds);
 
     for (int64_t j = x->from; j < x->to; j += LANES) {
         vec p = v_exp(v_load(s + j) - lse);
@@ -61,9 +63,9 @@ static void gradient_row(struct backward *b, int64_t row, const struct span *x,
         v_store(s + j, p);
         v_store(dp + j, p * (v_load(dp + j) - delta));
     }
-    for (int64_t j = from; j < first; j++)
+    for (int64_t j = x->from; j < first; j++)
         s[j] = dp[j] = 0;
-    for (int64_t j = last; j < to; j++)
+    for (int64_t j = last; j < x->to; j++)
         s[j] = dp[j] = 0;
 }
 
@@ -201,11 +203,14 @@ static void flush_dq(struct backward *b)
 {
     const struct tensor *dq = &b->a->dq;
 
-    for (int64_t r = 0; r < dq->rows; r++)
+    for (int64_t r = 0; r < dq->rows; r++) {
         for (int64_t h = 0; h < b->n_heads; h++)
             store_row(tensor_at(dq, r, b->h.first + h), dq->dtype,
                       b->sum_dq + (r * b->n_heads + h) * dq->width, dq->width,
                       1, 1);
+        if (r % 256 == 255)
+            poll_now(b->a);
+    }
 }
 
 static void backward_layout(struct backward *b, struct arena *a, int64_t rows,

@@ -210,7 +210,8 @@ static void isa_merge(struct tensor o, struct tensor lse, int store,
 {
     struct tensor from[PARTIALS + 1] = { o }, from_lse[PARTIALS + 1] = { lse };
     int64_t own = !store;
-    float *sum = floats(vectors_up(o.width)), *row = floats(vectors_up(o.width));
+    int64_t width = vectors_up(o.width);
+    float *sum = floats(width), *row = floats(width);
 
     memcpy(from + own, po, (size_t)n * sizeof *po);
     memcpy(from_lse + own, plse, (size_t)n * sizeof *plse);

@@ -3,6 +3,7 @@
  * The table of kernel backends, fastest first. */
 #include <config.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "kernel/backends.h"
@@ -22,6 +23,17 @@ static const struct kernel_backend *fastest(struct error *e)
     return NULL;
 }
 
+static void fail_unknown(const char *name, struct error *e)
+{
+    char known[256] = "auto";
+    size_t n = strlen(known);
+
+    for (int i = 0; kernel_backends[i] && n < sizeof known; i++)
+        n += (size_t)snprintf(known + n, sizeof known - n, ", %s",
+                              kernel_backends[i]->name);
+    fail_usage(e, "unknown kernel \"%s\", known: %s", name, known);
+}
+
 const struct kernel_backend *kernel_find(const char *name, struct error *e)
 {
     if (!strcmp(name, "auto"))
@@ -30,6 +42,6 @@ const struct kernel_backend *kernel_find(const char *name, struct error *e)
         if (!strcmp(name, kernel_backends[i]->name))
             return kernel_backends[i]->available(e) ? NULL
                                                     : kernel_backends[i];
-    fail_usage(e, "no kernel \"%s\": auto, cpu, reference or null", name);
+    fail_unknown(name, e);
     return NULL;
 }

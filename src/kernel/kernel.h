@@ -79,7 +79,7 @@ void element_store(void *data, enum dtype t, int64_t i, float value);
 void convert(void *dst, enum dtype to, const void *src, enum dtype from,
              int64_t n);
 
-/* ---- The oracle: dense attention in fp64 (reference.c) -----------------------
+/* ---- The oracle: dense attention in fp64 (oracle.c) -------------------------
  * All tensors fp64, row-major: q [S, H, D], k [S, Hk, D], v [S, Hk, E],
  * d_o [S, H, E].  left, right: the mask's bounds, -1 none.  `offsets`
  * [sequences + 1]. Built without sanitizers. */
@@ -101,11 +101,14 @@ struct oracle_result {
 };
 void oracle_dense(const struct oracle_problem *p, struct oracle_result *r);
 /* Only the query rows of head h listed: o [n, E], lse [n], dq [n, D] (dq may be
- * NULL).  For long sequences. `threads`: none, one core. */
+ * NULL).  For long sequences: costs O(n x visible keys x (D + E)). */
 void oracle_rows(const struct oracle_problem *p, int64_t head,
                  const int64_t *rows, int64_t n, double *o, double *lse,
                  double *dq);
-/* Only the listed keys of KV head g: dk [n, D], dv [n, E]. */
+/* Only the listed keys of KV head g: dk [n, D], dv [n, E].  A key's gradient
+ * needs the whole softmax of every query row that sees it, in every head of the
+ * group: O(group x rows that see a listed key x keys that those see x (D + E)),
+ * for a causal mask the square of the sequence, whatever n is. */
 void oracle_keys(const struct oracle_problem *p, int64_t kv_head,
                  const int64_t *keys, int64_t n, double *dk, double *dv);
 

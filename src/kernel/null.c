@@ -47,7 +47,7 @@ static void null_sum(struct tensor dst, int store, const struct tensor *src,
 }
 
 const struct kernel_backend kernel_null = {
-    .name = "null",
+    .name = "none",
     .summary = "computes nothing; measures what surrounds the kernels",
     .available = null_available,
     .attend = null_attend,

@@ -22,8 +22,9 @@
 #define MICRO_ROWS 8
 #define MICRO_VECTORS 3
 #define ZIP_LOW  { 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23 }
-#define ZIP_HIGH { 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 }
-#elif defined(__AVX2__)
+#define ZIP_HIGH                                                              \
+    { 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 }
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include <immintrin.h>
 #define LANES 8
 #define MICRO_ROWS 4
@@ -147,7 +148,7 @@ INLINE hvec v_to_fp16(vec v)
                                     _MM_FROUND_NO_EXC);
 }
 
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 
 INLINE vec v_fma(vec a, vec b, vec c)
 {

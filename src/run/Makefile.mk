@@ -11,4 +11,7 @@ librun_a_SOURCES = \
 	%D%/memory.h \
 	%D%/seeded.c \
 	%D%/verify.c \
-	%D%/verify.h
+	%D%/verify.h \
+	%D%/verify_inputs.c \
+	%D%/verify_internal.h \
+	%D%/verify_sample.c

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Tiles in memory --------------------------------------------------------- */
+/* ---- Tiles in memory ---------------------------------------------------- */
 
 static const struct buffer *tile_buffer(const struct memory *m, struct tile t)
 {
@@ -18,13 +18,12 @@ struct tile_span memory_span(const struct memory *m, struct tile t)
     const struct buffer *b = tile_buffer(m, t);
     size_t head = (size_t)b->width * dtype_size(b->dtype);
     struct tile_span v = {
-        .base = (char *)memory_buffer(m, t.buffer),
+        .base = (char *)memory_buffer(m, t.buffer)
+                + (size_t)t.head_first * head,
         .row_bytes = (size_t)b->heads * head,
         .block_bytes = (size_t)t.head_count * head,
     };
 
-    if (v.base)
-        v.base += (size_t)t.head_first * head;
     v.runs = pool_rows_get(m->schedule->pool, t.rows, &v.n_runs);
     return v;
 }
@@ -101,7 +100,7 @@ void tile_copy(struct memory *m, struct tile dst, struct tile src)
     }
 }
 
-/* ---- Ops that compute --------------------------------------------------------- */
+/* ---- Ops that compute --------------------------------------------------- */
 
 struct call {
     const struct schedule *schedule;
@@ -227,7 +226,7 @@ void compute_op(const struct schedule *s, const struct op *op,
     calls[op->kind](&c);
 }
 
-/* ---- The local part of collectives ---------------------------------------------- */
+/* ---- The local part of collectives -------------------------------------- */
 
 /* dst = sum of the slices in order, in fp32.  src: members tiles, `step`
  * operands apart; slice `me` is `own`. */

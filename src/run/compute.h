@@ -37,7 +37,7 @@ void tile_copy(struct memory *m, struct tile dst, struct tile src);
 void collective_finish(const struct schedule *s, const struct op *op,
                        struct memory *m);
 
-/* ---- Loopback: all ranks in one process, real numbers, no MPI ------------------ */
+/* ---- Loopback: all ranks in one process, real numbers, no MPI ----------- */
 struct loopback {
     int64_t ranks;
     const struct schedule *const *schedules;
@@ -54,7 +54,7 @@ int loopback_run(struct loopback *l, const struct kernel_backend *kernel,
                  uint64_t seed, struct error *e);
 void loopback_destroy(struct loopback *l);
 
-/* ---- Lanes: which op is next ---------------------------------------------------- */
+/* ---- Lanes: which op is next -------------------------------------------- */
 
 /* Progress through one rank's schedule. Ops of a lane run in order. */
 struct lanes {

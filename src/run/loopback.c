@@ -46,7 +46,7 @@ struct stage {
     int failed;
 };
 
-/* ---- Messages ------------------------------------------------------------------ */
+/* ---- Messages ----------------------------------------------------------- */
 
 /* One tile from rank a to rank b. */
 static int move_tile(struct stage *g, int64_t a, struct tile from, int64_t b,
@@ -104,7 +104,7 @@ static int try_send(struct stage *g, int64_t a, int32_t i)
     return 1;
 }
 
-/* ---- Collectives ------------------------------------------------------------------ */
+/* ---- Collectives -------------------------------------------------------- */
 
 /* The op with which `rank` joins the collective `op`, if it is ready; or -1. */
 static int32_t joins(struct stage *g, int64_t rank, const struct op *op)
@@ -180,7 +180,7 @@ static int try_collective(struct stage *g, int64_t a, int32_t i)
     return ready == n;
 }
 
-/* ---- The loop ------------------------------------------------------------------------ */
+/* ---- The loop ----------------------------------------------------------- */
 
 /* Try the op at the head of a lane. 1: it ran. */
 static int try_lane(struct stage *g, int64_t rank, int lane)

@@ -21,7 +21,8 @@ int memory_create(struct memory *m, const struct schedule *s, size_t available,
         return fail(e, "out of memory: rank %d needs %.3f GiB, %.3f GiB "
                     "available", s->rank, (double)s->peak_bytes / GIB,
                     (double)available / GIB);
-    if (s->peak_bytes && posix_memalign(&base, 64, s->peak_bytes))
+    /* A rank without rows gets an address, too: tiles of nothing are passed. */
+    if (posix_memalign(&base, 64, s->peak_bytes ? s->peak_bytes : 64))
         return fail(e, "out of memory: rank %d needs %.3f GiB, the system "
                     "refused", s->rank, (double)s->peak_bytes / GIB);
     for (int role = 0; role < ROLES; role++) {
@@ -52,7 +53,7 @@ void memory_destroy(struct memory *m)
 
 void *memory_buffer(const struct memory *m, int32_t buffer)
 {
-    return m->base ? m->base + m->offsets[buffer] : NULL;
+    return m->base + m->offsets[buffer];
 }
 
 void memory_poison(struct memory *m)

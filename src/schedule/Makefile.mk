@@ -11,6 +11,7 @@ libschedule_a_SOURCES = \
 	%D%/check_internal.h \
 	%D%/check_move.c \
 	%D%/check_op.c \
+	%D%/check_order.c \
 	%D%/check_prove.c \
 	%D%/check_rect.c \
 	%D%/check_run.c \

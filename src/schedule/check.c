@@ -112,11 +112,6 @@ static int fill_inputs(struct checker *c)
             const struct buffer *x = &s->buffers[b];
             if (x->role != ROLE_INPUT)
                 continue;
-            if (x->tensor < TENSOR_Q || x->tensor > TENSOR_DO || x->map < 0
-                || pool_map_get(s->pool, x->map)->rows != x->rows)
-                return check_fail(c, r, -1, "input %s is no tensor with a "
-                                  "position map",
-                                  pool_label_get(s->pool, x->label));
             spans_of_map(s, x, &c->scratch[0]);
             contents_write(s, c->contents[r], tile_whole(s, b),
                            &c->scratch[0]);
@@ -151,7 +146,7 @@ static int check_pairs(struct checker *c)
 
 static int check_all(struct checker *c)
 {
-    if (check_shapes(c))
+    if (check_shapes(c) || check_order(c))
         return -1;
     add_up(c->report, c->schedules);
     if (fill_inputs(c) || check_run(c))

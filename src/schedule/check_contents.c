@@ -252,12 +252,11 @@ static void read_span(const struct span *x, struct run r, int64_t at,
     spans_push(out, y);
 }
 
-void contents_read(const struct schedule *s, struct contents *buffers,
-                   struct tile t, struct spans *out)
+void contents_get(const struct pool *pool, struct contents *c, struct tile t,
+                  struct spans *out)
 {
-    struct contents *c = &buffers[t.buffer];
     int64_t n, at = 0;
-    const struct run *runs = pool_rows_get(s->pool, t.rows, &n);
+    const struct run *runs = pool_rows_get(pool, t.rows, &n);
 
     settle(c);
     out->n = 0;
@@ -269,25 +268,25 @@ void contents_read(const struct schedule *s, struct contents *buffers,
         }
 }
 
+int buffers_share(const struct schedule *s, int32_t a, int32_t b)
+{
+    const struct buffer *x = &s->buffers[a], *y = &s->buffers[b];
+
+    return a != b && x->role == ROLE_SCRATCH && y->role == ROLE_SCRATCH
+        && x->offset < y->offset + buffer_bytes(s, b)
+        && y->offset < x->offset + buffer_bytes(s, a);
+}
+
 /* Buffers in the arena are gone where another one is written over them. */
 static void overwrite(const struct schedule *s, struct contents *buffers,
                       int32_t buffer)
 {
-    const struct buffer *b = &s->buffers[buffer];
-    size_t bytes = buffer_bytes(s, buffer);
-
-    if (b->role != ROLE_SCRATCH)
-        return;
-    for (int32_t i = 0; i < s->n_buffers; i++) {
-        const struct buffer *o = &s->buffers[i];
-        if (i == buffer || o->role != ROLE_SCRATCH
-            || (!buffers[i].dense.n && !buffers[i].strided.n)
-            || o->offset >= b->offset + bytes
-            || b->offset >= o->offset + buffer_bytes(s, i))
-            continue;
-        buffers[i].dense.n = buffers[i].strided.n = 0;
-        buffers[i].end = 0;
-    }
+    for (int32_t i = 0; i < s->n_buffers; i++)
+        if ((buffers[i].dense.n || buffers[i].strided.n)
+            && buffers_share(s, i, buffer)) {
+            buffers[i].dense.n = buffers[i].strided.n = 0;
+            buffers[i].end = 0;
+        }
 }
 
 /* Rows of the tile that are in run r, whose first is row `at` of the tile. */
@@ -312,16 +311,27 @@ static void write_run(struct contents *c, struct run r, int64_t at,
     }
 }
 
-void contents_write(const struct schedule *s, struct contents *buffers,
-                    struct tile t, const struct spans *in)
+void contents_put(const struct pool *pool, struct contents *c, struct tile t,
+                  const struct spans *in)
 {
-    struct contents *c = &buffers[t.buffer];
     int64_t n, at = 0;
-    const struct run *runs = pool_rows_get(s->pool, t.rows, &n);
+    const struct run *runs = pool_rows_get(pool, t.rows, &n);
 
-    overwrite(s, buffers, t.buffer);
     for (int64_t i = 0; i < n; at += runs[i++].count) {
         erase_run(c, runs[i], t.head_first, t.head_first + t.head_count);
         write_run(c, runs[i], at, t, in);
     }
+}
+
+void contents_read(const struct schedule *s, struct contents *buffers,
+                   struct tile t, struct spans *out)
+{
+    contents_get(s->pool, &buffers[t.buffer], t, out);
+}
+
+void contents_write(const struct schedule *s, struct contents *buffers,
+                    struct tile t, const struct spans *in)
+{
+    overwrite(s, buffers, t.buffer);
+    contents_put(s->pool, &buffers[t.buffer], t, in);
 }

@@ -66,7 +66,14 @@ void contents_read(const struct schedule *s, struct contents *buffers,
 /* Replace what a tile holds; other buffers that share its memory are lost. */
 void contents_write(const struct schedule *s, struct contents *buffers,
                     struct tile t, const struct spans *in);
+/* The same of one buffer, whatever shares its memory. */
+void contents_get(const struct pool *pool, struct contents *c, struct tile t,
+                  struct spans *out);
+void contents_put(const struct pool *pool, struct contents *c, struct tile t,
+                  const struct spans *in);
 void contents_clear(struct contents *c);
+/* Two scratch buffers lie on each other in the arena. */
+int buffers_share(const struct schedule *s, int32_t a, int32_t b);
 
 /* ---- Histories (check_history.c) --------------------------------------------- */
 

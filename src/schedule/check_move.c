@@ -5,6 +5,8 @@
 
 #include "schedule/check_internal.h"
 
+#include <stdlib.h>
+
 /* ---- Moves --------------------------------------------------------------------------- */
 
 static int move_tile(const struct task *a, struct tile from,
@@ -35,70 +37,84 @@ int check_message(const struct task *send, const struct task *recv)
     return 0;
 }
 
-/* Everything that member a sends to member b. */
-static int move_slices(const struct task *a, const struct task *b)
-{
-    struct collective_shape from = op_collective(a->s, a->op);
-    struct collective_shape to = op_collective(b->s, b->op);
-    int reduce = a->op->collective == REDUCE_SCATTER;
-    const struct operand *send = a->op->collective == ALL_GATHER ? from.send
-        : from.send + to.me * from.tiles;
+/* A member of a collective. */
+struct member {
+    struct task task;
+    struct collective_shape shape;
+};
 
-    if (from.tiles != to.tiles) {
-        a->c->report->deadlock = 1;
-        return task_fail(b, "%d tiles a message where rank %d has %d",
-                         (int)to.tiles, (int)a->rank, (int)from.tiles);
+/* Everything that member a sends to member b. */
+static int move_slices(const struct member *a, const struct member *b)
+{
+    const struct collective_shape *from = &a->shape, *to = &b->shape;
+    enum collective what = (enum collective)a->task.op->collective;
+    const struct operand *send = from->send;
+
+    if (from->tiles != to->tiles) {
+        a->task.c->report->deadlock = 1;
+        return task_fail(&b->task, "%d tiles a message where rank %d has %d",
+                         (int)to->tiles, (int)a->task.rank, (int)from->tiles);
     }
-    if (reduce && a == b)
+    if (what == REDUCE_SCATTER && a == b)
         return 0;               /* summed from where it is */
-    for (int64_t i = 0; i < from.tiles; i++)
-        if (move_tile(a, send[i].tile, b, to.recv[from.me * to.tiles
-                                                  + i].tile))
+    if (what != ALL_GATHER)
+        send += to->me * from->tiles;
+    for (int64_t i = 0; i < from->tiles; i++)
+        if (move_tile(&a->task, send[i].tile, &b->task,
+                      to->recv[from->me * to->tiles + i].tile))
             return -1;
     return 0;
 }
 
 /* result = own slice and what was staged of the others. */
-static int reduce_slices(const struct task *t)
+static int reduce_slices(const struct member *m)
 {
+    const struct task *t = &m->task;
+    struct collective_shape c = m->shape;
     struct spans *acc = &t->c->scratch[0], *in = &t->c->scratch[1];
     struct spans *out = &t->c->scratch[2];
-    struct collective_shape c = op_collective(t->s, t->op);
 
     for (int64_t i = 0; i < c.tiles; i++) {
-        for (int64_t m = 0; m < c.members; m++) {
-            struct tile slice = m == c.me ? c.send[m * c.tiles + i].tile
-                : c.recv[m * c.tiles + i].tile;
+        for (int64_t k = 0; k < c.members; k++) {
+            struct tile slice = k == c.me ? c.send[k * c.tiles + i].tile
+                : c.recv[k * c.tiles + i].tile;
             if (tile_elements(t->s, slice) != tile_elements(t->s,
                                                             c.result[i].tile))
                 return task_fail(t, "slice %d is not of the result's size",
-                                 (int)m);
+                                 (int)k);
             if (task_read(t, slice, in) || task_only_gradients(t, in)
-                || (m > 0 && task_zip(t, acc, in, pair_add, out)))
+                || (k > 0 && task_zip(t, acc, in, pair_add, out)))
                 return -1;
-            spans_swap(acc, m > 0 ? out : in);
+            spans_swap(acc, k > 0 ? out : in);
         }
         task_write(t, c.result[i].tile, acc);
     }
     return 0;
 }
 
+static int run_collective(const struct member *m, int64_t n)
+{
+    for (int64_t a = 0; a < n; a++)
+        for (int64_t b = 0; b < n; b++)
+            if (move_slices(&m[a], &m[b]))
+                return -1;
+    for (int64_t a = 0; a < n; a++)
+        if (m[a].task.op->collective == REDUCE_SCATTER
+            && reduce_slices(&m[a]))
+            return -1;
+    return 0;
+}
+
 int check_collective(struct checker *c, const struct entry *members,
                      int64_t n)
 {
-    struct task first = task_at(c, members[0].rank, members[0].op);
+    struct member *m = xcalloc((size_t)n, sizeof *m);
 
-    for (int64_t a = 0; a < n; a++)
-        for (int64_t b = 0; b < n; b++) {
-            struct task from = task_at(c, members[a].rank, members[a].op);
-            struct task to = task_at(c, members[b].rank, members[b].op);
-            if (move_slices(&from, a == b ? &from : &to))
-                return -1;
-        }
-    for (int64_t a = 0; a < n; a++) {
-        struct task t = task_at(c, members[a].rank, members[a].op);
-        if (first.op->collective == REDUCE_SCATTER && reduce_slices(&t))
-            return -1;
+    for (int64_t i = 0; i < n; i++) {
+        m[i].task = task_at(c, members[i].rank, members[i].op);
+        m[i].shape = op_collective(m[i].task.s, m[i].task.op);
     }
-    return 0;
+    int result = run_collective(m, n);
+    free(m);
+    return result;
 }

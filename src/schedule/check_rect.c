@@ -13,6 +13,11 @@ int64_t run_last(struct run r)
     return r.first + (r.count - 1) * r.stride;
 }
 
+static int ranges_meet(struct run a, struct run b)
+{
+    return a.first <= run_last(b) && b.first <= run_last(a);
+}
+
 /* Elements of r within low .. high, both included. */
 static struct run run_clip(struct run r, int64_t low, int64_t high)
 {
@@ -46,8 +51,7 @@ struct run run_meet(struct run a, struct run b)
 {
     struct run none = { a.first, 1, 0 };
 
-    if (a.count == 0 || b.count == 0 || a.first > run_last(b)
-        || b.first > run_last(a))
+    if (a.count == 0 || b.count == 0 || !ranges_meet(a, b))
         return none;
     if (a.count == 1)
         a.stride = b.stride;
@@ -167,6 +171,7 @@ static int sweep(const struct rect *list, int64_t n, int across,
             if (run_last(open[j]->y) < r->y.first)
                 continue;
             if (across != (open[j]->y.stride == r->y.stride)
+                && ranges_meet(open[j]->x, r->x)
                 && rect_pairs(rect_meet(*open[j], *r)) > 0) {
                 *a = *open[j];
                 *b = *r;

@@ -25,6 +25,54 @@ static struct shape shape(const struct task *t, int64_t i)
     return shape_of(t->s, t->o[i].tile);
 }
 
+/* ---- Inputs and outputs ---------------------------------------------------------- */
+
+/* Rows of the map are tokens of the job. */
+static int map_fits(const struct job *job, const struct position_map *m)
+{
+    for (int64_t i = 0; i < m->n; i++) {
+        const struct place *p = &m->places[i];
+        if (p->sequence < 0 || p->sequence >= job->sequences || p->first < 0
+            || p->stride < 1 || p->count < 1
+            || p->first + (p->count - 1) * p->stride
+                >= job->lengths[p->sequence])
+            return 0;
+    }
+    return 1;
+}
+
+/* A tensor that may enter or leave, of heads that it has, its rows known. */
+static int check_end(struct checker *c, int64_t rank, const struct buffer *b)
+{
+    const struct transformer *f = &c->job->transformer;
+    int is_kv = b->tensor == TENSOR_K || b->tensor == TENSOR_V
+        || b->tensor == TENSOR_DK || b->tensor == TENSOR_DV;
+    int64_t heads = is_kv ? f->kv_heads : f->heads;
+    int known = b->role == ROLE_INPUT
+        ? b->tensor >= TENSOR_Q && b->tensor <= TENSOR_DO
+        : b->tensor >= TENSOR_O && b->tensor <= TENSOR_DV;
+
+    if (known && b->head_first >= 0 && b->heads <= heads - b->head_first
+        && b->map >= 0 && pool_map_get(c->pool, b->map)->rows == b->rows
+        && map_fits(c->job, pool_map_get(c->pool, b->map)))
+        return 0;
+    return check_fail(c, rank, -1, "%s %s is no tensor of the job with a "
+                      "position map", role_names[b->role],
+                      pool_label_get(c->pool, b->label));
+}
+
+static int check_ends(struct checker *c)
+{
+    for (int64_t r = 0; r < c->ranks; r++)
+        for (int64_t i = 0; i < c->schedules[r]->n_buffers; i++) {
+            const struct buffer *b = &c->schedules[r]->buffers[i];
+            if ((b->role == ROLE_INPUT || b->role == ROLE_OUTPUT)
+                && check_end(c, r, b))
+                return -1;
+        }
+    return 0;
+}
+
 /* ---- Tiles ---------------------------------------------------------------------- */
 
 static int check_tile(const struct task *t, int64_t i)
@@ -317,6 +365,8 @@ static int check_channel(const struct task *t)
 
 int check_shapes(struct checker *c)
 {
+    if (check_ends(c))
+        return -1;
     for (int64_t r = 0; r < c->ranks; r++)
         for (int64_t i = 0; i < c->schedules[r]->n_ops; i++) {
             struct task t = task_at(c, r, i);

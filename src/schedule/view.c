@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+const char *const placement_names[] = { "head-first", "context-first", NULL };
+
 int64_t view_rows(const struct view *v, int64_t member)
 {
     return pool_map_get(v->pool, v->maps[member])->rows;
@@ -133,8 +135,7 @@ int view_sorts_well(const struct view *v)
 }
 
 /* The members hold the whole packed axis between them. */
-static int32_t gathered_sorted(struct schedule *s, const struct view *v,
-                               int32_t *rows)
+static int32_t gathered_sorted(const struct view *v, int32_t *rows)
 {
     if (view_rows_all(v) != v->job->tokens)
         die("view_gathered: members hold %lld of %lld tokens",
@@ -144,17 +145,16 @@ static int32_t gathered_sorted(struct schedule *s, const struct view *v,
         int64_t n = position_map_tokens(v->job,
                                         pool_map_get(v->pool, v->maps[i]),
                                         &runs);
-        rows[i] = pool_rows(s->pool, runs, n);
+        rows[i] = pool_rows(v->pool, runs, n);
         free(runs);
     }
-    return pool_map(s->pool, position_map_whole(v->job));
+    return pool_map(v->pool, position_map_whole(v->job));
 }
 
-int32_t view_gathered(struct schedule *s, const struct view *v, int sorted,
-                      int32_t *rows)
+int32_t view_gathered(const struct view *v, int sorted, int32_t *rows)
 {
     if (sorted)
-        return gathered_sorted(s, v, rows);
+        return gathered_sorted(v, rows);
 
     const struct position_map **maps = xmalloc((size_t)v->members
                                                * sizeof *maps);
@@ -162,10 +162,10 @@ int32_t view_gathered(struct schedule *s, const struct view *v, int sorted,
     for (int64_t i = 0; i < v->members; i++) {
         maps[i] = pool_map_get(v->pool, v->maps[i]);
         struct run run = { first, 1, maps[i]->rows };
-        rows[i] = pool_rows(s->pool, &run, maps[i]->rows > 0);
+        rows[i] = pool_rows(v->pool, &run, maps[i]->rows > 0);
         first += maps[i]->rows;
     }
-    int32_t map = pool_map(s->pool, position_map_concat(maps, v->members));
+    int32_t map = pool_map(v->pool, position_map_concat(maps, v->members));
     free(maps);
     return map;
 }

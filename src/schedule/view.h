@@ -9,11 +9,19 @@
 
 #include "schedule/schedule.h"
 
+/* Which neighbours of a mesh are neighbouring ranks. */
+enum placement { HEAD_FIRST, CONTEXT_FIRST, PLACEMENTS };
+extern const char *const placement_names[];     /* NULL last */
+
 /* Options of a strategy (interface.md, section 1).  A strategy names those
  * that it takes; defaults work for every rank count. */
 struct strategy_options {
     enum layout layout;
     int64_t block;              /* striped: tokens per stripe */
+    int64_t window;             /* ranks per inner ring; 0: chosen */
+    int64_t head;               /* head-parallel degree; 0: chosen */
+    enum placement placement;   /* of head x context */
+    int interleaved;            /* inner rings of every other context rank */
 };
 
 struct view {
@@ -84,8 +92,7 @@ struct pair pair_rows(const struct schedule *s, struct pair p, int64_t rows);
 /* All tokens of the members in one buffer.  `sorted`: in packed order, which
  * makes few segments; else member by member.  rows[i]: where member i's tokens
  * are (pool row set). Returns the pool map of the gathered rows. */
-int32_t view_gathered(struct schedule *s, const struct view *v, int sorted,
-                      int32_t *rows);
+int32_t view_gathered(const struct view *v, int sorted, int32_t *rows);
 /* Packed order suits the masks of these shards: no strides. */
 int view_sorts_well(const struct view *v);
 

@@ -41,7 +41,7 @@ static struct gathered gather(struct schedule *s, const struct view *v)
     if (N == 1)
         return g;
     g.rows = schedule_alloc(s, (size_t)N * sizeof *g.rows);
-    g.map = view_gathered(s, v, view_sorts_well(v), g.rows);
+    g.map = view_gathered(v, view_sorts_well(v), g.rows);
     g.all = view_pair(s, v, "k_all", "v_all", ROLE_SCRATCH, v->job->dtype,
                       view_rows_all(v));
 

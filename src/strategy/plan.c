@@ -32,8 +32,9 @@ struct plan *plan_create(const struct job *job, const struct strategy *st,
     p->maps = xcalloc((size_t)ranks, sizeof *p->maps);
     for (int32_t r = 0; r < ranks; r++) {
         p->members[r] = r;
-        p->maps[r] = pool_map(p->pool, position_map_shard(job, o->layout,
-                                                          o->block, ranks, r));
+        p->maps[r] = pool_map(p->pool, st->shard
+            ? st->shard(job, o, ranks, r)
+            : position_map_shard(job, o->layout, o->block, ranks, r));
     }
     return p;
 }

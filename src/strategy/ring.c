@@ -14,6 +14,7 @@
  * Attention" (arXiv:2311.09431); strategies.md 1.1-1.3. */
 #include <config.h>
 
+#include "strategy/blocks.h"
 #include "strategy/strategy.h"
 
 #include <stdlib.h>
@@ -42,14 +43,6 @@ static void make_turns(struct schedule *s, const struct view *v,
         state->turn[state->turns] = view_pair(
             s, v, names[state->turns][0], names[state->turns][1],
             ROLE_SCRATCH, v->job->dtype, view_rows_most(v));
-}
-
-/* Pass `held` on to `to` while the next block comes from `from`. */
-static void hop(struct schedule *s, const char *label, enum channel c,
-                int32_t from, struct pair next, int32_t to, struct pair held)
-{
-    schedule_recv(s, label, c, from, (struct tile[]){ next.k, next.v }, 2);
-    schedule_send(s, label, c, to, (struct tile[]){ held.k, held.v }, 2);
 }
 
 static struct ring_state *forward_start(struct schedule *s, struct view *v,
@@ -84,8 +77,8 @@ static void ring_forward(struct schedule *s, struct view *v)
             next = save && i == N - 2 ? state->saved
                 : pair_rows(s, state->turn[i % 2],
                             view_rows(v, owner(v, -i - 1)));
-            hop(s, "kv", CHANNEL_KV, view_neighbour(v, -1), next,
-                view_neighbour(v, 1), held);
+            pair_recv(s, "kv", CHANNEL_KV, view_neighbour(v, -1), next);
+            pair_send(s, "kv", CHANNEL_KV, view_neighbour(v, 1), held);
         }
         schedule_attend(s, "", v->q, held.k, held.v, o, v->lse,
                         i ? ACCESS_UPDATE : ACCESS_WRITE, list, n);
@@ -96,90 +89,50 @@ static void ring_forward(struct schedule *s, struct view *v)
     view_finish(s, "o", o, v->o);
 }
 
-/* What a step of backward adds to. */
-struct backward {
-    struct tile delta, dq;
-    int dq_started;
-    struct pair part, travel[2];        /* of this step; on their way home */
+/* dK, dV on their way home: two buffers in turn, and this step's part. */
+struct travel {
+    struct gradients g;
+    struct pair part, turn[2];
 };
 
-static struct backward backward_start(struct schedule *s, struct view *v)
+static struct travel travel_start(struct schedule *s, struct view *v)
 {
-    struct backward b = {
-        .delta = view_q_tile(s, v, "delta", ROLE_SCRATCH, DTYPE_FP32,
-                             view_rows(v, v->me), 1),
-        .dq = v->members > 1 ? view_accumulator(s, "dq_acc", v->dq) : v->dq
-    };
+    struct travel t = { .g = gradients_start(s, v) };
     int64_t rows = view_rows_most(v);
 
-    if (v->members > 1) {
-        for (int i = 0; i < 2; i++)
-            b.travel[i] = view_pair(s, v, i ? "dk1" : "dk0",
-                                    i ? "dv1" : "dv0", ROLE_SCRATCH,
-                                    v->job->wire_grad, rows);
-        b.part = view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
+    for (int i = 0; v->members > 1 && i < 2; i++)
+        t.turn[i] = view_pair(s, v, i ? "dk1" : "dk0", i ? "dv1" : "dv0",
+                              ROLE_SCRATCH, v->job->wire_grad, rows);
+    if (v->members > 1)
+        t.part = view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
                            DTYPE_FP32, rows);
-    }
-    schedule_delta(s, "", v->o, v->d_o, b.delta);
-    return b;
-}
-
-static void attend_backward(struct schedule *s, const struct view *v,
-                            struct backward *b, struct pair held,
-                            struct pair out, const struct segment *list,
-                            int64_t n)
-{
-    const struct tile in[6] = { v->q, held.k, held.v, v->d_o, v->lse,
-                                b->delta };
-    const struct tile to[3] = { b->dq, out.k, out.v };
-    const enum access access[3] = { b->dq_started ? ACCESS_UPDATE
-                                    : ACCESS_WRITE, ACCESS_WRITE,
-                                    ACCESS_WRITE };
-
-    schedule_attend_backward(s, "", in, to, access, list, n);
-    b->dq_started = 1;
-}
-
-/* dst = sum of n pairs; none: zeros. */
-static void sum_pairs(struct schedule *s, struct pair dst, enum access access,
-                      const struct pair *p, int64_t n)
-{
-    struct tile k[2], v[2];
-
-    for (int64_t i = 0; i < n; i++) {
-        k[i] = p[i].k;
-        v[i] = p[i].v;
-    }
-    schedule_sum(s, "dk", dst.k, access, k, n);
-    schedule_sum(s, "dv", dst.v, access, v, n);
+    return t;
 }
 
 /* Gradients of the block at hand: what came with it plus this step's part. */
 static void step_gradients(struct schedule *s, struct view *v,
-                           struct backward *b, int64_t i, struct pair held)
+                           struct travel *t, int64_t i, struct pair held)
 {
     int64_t N = v->members, own = owner(v, 1 + i), rows = view_rows(v, own);
     struct segment *list;
     int64_t n = view_segments(v, v->maps[own], &list);
     struct pair home = { v->dk, v->dv };
-    struct pair travel = N > 1 ? pair_rows(s, b->travel[i % 2], rows) : home;
-    struct pair part = N > 1 ? pair_rows(s, b->part, rows) : home;
+    struct pair travel = N > 1 ? pair_rows(s, t->turn[i % 2], rows) : home;
+    struct pair part = N > 1 ? pair_rows(s, t->part, rows) : home;
 
     if (i > 0)
-        schedule_recv(s, "dkv", CHANNEL_DKV, view_neighbour(v, 1),
-                      (struct tile[]){ travel.k, travel.v }, 2);
+        pair_recv(s, "dkv", CHANNEL_DKV, view_neighbour(v, 1), travel);
     if (n > 0)
-        attend_backward(s, v, b, held, i > 0 ? part : travel, list, n);
+        gradients_add(s, v, &t->g, held, i > 0 ? part : travel, list, n);
     else if (i == 0)
-        sum_pairs(s, travel, ACCESS_WRITE, NULL, 0);
+        pair_sum(s, travel, ACCESS_WRITE, NULL, 0);
     if (i > 0 && i == N - 1)
-        sum_pairs(s, home, ACCESS_WRITE, (struct pair[]){ travel, part },
-                  n > 0 ? 2 : 1);
+        pair_sum(s, home, ACCESS_WRITE, (struct pair[]){ travel, part },
+                 n > 0 ? 2 : 1);
     else if (i > 0 && n > 0)
-        sum_pairs(s, travel, ACCESS_UPDATE, &part, 1);
+        pair_sum(s, travel, ACCESS_UPDATE, &part, 1);
     if (i < N - 1)
-        schedule_send(s, "dkv", CHANNEL_DKV, view_neighbour(v, -1),
-                      (struct tile[]){ travel.k, travel.v }, 2);
+        pair_send(s, "dkv", CHANNEL_DKV, view_neighbour(v, -1), travel);
     free(list);
 }
 
@@ -191,7 +144,7 @@ static void ring_backward(struct schedule *s, struct view *v)
 
     schedule_step(s, -1);
     make_turns(s, v, state, N - 1);
-    struct backward b = backward_start(s, v);
+    struct travel t = travel_start(s, v);
     for (int64_t i = 0; i < N; i++) {
         struct pair next = held;
 
@@ -199,13 +152,13 @@ static void ring_backward(struct schedule *s, struct view *v)
         if (i < N - 1) {
             next = pair_rows(s, state->turn[i % 2],
                              view_rows(v, owner(v, 2 + i)));
-            hop(s, "kv", CHANNEL_KV, view_neighbour(v, 1), next,
-                view_neighbour(v, -1), held);
+            pair_recv(s, "kv", CHANNEL_KV, view_neighbour(v, 1), next);
+            pair_send(s, "kv", CHANNEL_KV, view_neighbour(v, -1), held);
         }
-        step_gradients(s, v, &b, i, held);
+        step_gradients(s, v, &t, i, held);
         held = next;
     }
-    view_finish(s, "dq", b.dq, v->dq);
+    view_finish(s, "dq", t.g.dq, v->dq);
 }
 
 /* All blocks but the one that stays: forward the next member's, backward the

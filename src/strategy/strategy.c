@@ -9,6 +9,10 @@ const struct strategy *const strategies[] = {
     &strategy_ring,
     &strategy_allgather,
     &strategy_ulysses,
+    &strategy_double_ring,
+    &strategy_usp,
+    &strategy_2d,
+    &strategy_token_ring,
     NULL
 };
 

@@ -17,6 +17,10 @@ struct strategy {
      * always. */
     int (*applies)(const struct job *job, const struct strategy_options *o,
                    int64_t ranks, struct error *e);
+    /* The tokens of a rank; NULL: position_map_shard() of the layout. */
+    struct position_map *(*shard)(const struct job *job,
+                                  const struct strategy_options *o,
+                                  int64_t ranks, int64_t rank);
     void (*forward)(struct schedule *s, struct view *v);
     void (*backward)(struct schedule *s, struct view *v);
     /* Closed form of the cost sheet (strategies.md 1.15): payload bytes that
@@ -27,7 +31,8 @@ struct strategy {
 };
 
 extern const struct strategy strategy_ring, strategy_allgather,
-    strategy_ulysses;
+    strategy_ulysses, strategy_double_ring, strategy_usp, strategy_2d,
+    strategy_token_ring;
 extern const struct strategy *const strategies[];   /* NULL-terminated */
 const struct strategy *strategy_find(const char *name);
 

@@ -1,303 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Ulysses: an all-to-all turns token shards into head shards, a context
- * strategy attends in the child view (here the whole sequence on one rank), a
- * second all-to-all turns its output back.
- *
- * Heads are cut like tokens, so H need not be a multiple of N; a KV head goes
- * to every member whose query heads need it, and the gradients of its copies
- * are summed at home.
+ * Ulysses: one head group of all ranks; each then attends its heads over the
+ * whole sequence, alone.  Any layout: the shards are gathered in sequence
+ * order.
  *
  * Source: Jacobs et al., "DeepSpeed Ulysses" (arXiv:2309.14509), section 3;
  * strategies.md 1.8. */
 #include <config.h>
 
-#include "strategy/strategy.h"
+#include "strategy/exchange.h"
 
-/* Local attention: the ring of one. */
-static const struct strategy *const context = &strategy_ring;
+#include <stdlib.h>
 
-struct heads {
-    int64_t first, count, kv_first, kv_count;
-};
-
-/* Heads of a member, and the KV heads that they need, counted from the view's
- * first. */
-static struct heads member_heads(const struct view *v, int64_t member)
+/* `memory`: of [members] row sets and one map. */
+static struct exchange ulysses_exchange(const struct view *v, int32_t *memory)
 {
-    int64_t G = job_group(v->job), N = v->members;
-    int64_t first = chunk_first(v->heads, N, member);
-    int64_t last = chunk_first(v->heads, N, member + 1);
-    struct heads h = { first, last - first, 0, 0 };
+    struct exchange x = { .context = &strategy_ring, .group = *v, .child = *v,
+                          .rows = memory };
+    int32_t *map = memory + v->members;
 
-    if (h.count) {
-        int64_t kv_last = (v->head_first + last - 1) / G + 1;
-        h.kv_first = (v->head_first + first) / G - v->kv_first;
-        h.kv_count = kv_last - v->kv_first - h.kv_first;
-    }
-    return h;
-}
-
-struct ulysses_state {
-    struct view child;
-    int32_t *rows;              /* [members] where their tokens are gathered */
-};
-
-static struct tile q_heads(struct tile t, struct heads h)
-{
-    return tile_heads(t, (int32_t)h.first, (int32_t)h.count);
-}
-
-static struct tile kv_heads(struct tile t, struct heads h)
-{
-    return tile_heads(t, (int32_t)h.kv_first, (int32_t)h.kv_count);
-}
-
-static struct tile with_rows(struct tile t, int32_t rows)
-{
-    t.rows = rows;
-    return t;
-}
-
-/* The view of one rank that holds all tokens of its heads. */
-static struct view child_view(struct schedule *s, const struct view *v,
-                              int32_t *rows)
-{
-    struct heads mine = member_heads(v, v->me);
-    struct view c = *v;
-    int32_t *map = schedule_alloc(s, sizeof *map);
-
-    *map = view_gathered(s, v, 1, rows);
-    c.maps = map;
-    c.members = 1;
-    c.me = 0;
-    c.ranks = &v->ranks[v->me];
-    c.head_first = v->head_first + mine.first;
-    c.heads = mine.count;
-    c.kv_first = v->kv_first + mine.kv_first;
-    c.kv_heads = mine.kv_count;
-    return c;
-}
-
-static void child_tiles(struct schedule *s, struct view *c)
-{
-    const struct transformer *t = &c->job->transformer;
-    enum role role = view_has_backward(c) ? ROLE_SAVED : ROLE_SCRATCH;
-    enum dtype type = c->job->dtype;
-    int64_t rows = view_rows(c, 0);
-    struct pair kv = view_pair(s, c, "k_heads", "v_heads", role, type, rows);
-
-    c->q = view_q_tile(s, c, "q_heads", role, type, rows, t->head_dim);
-    c->k = kv.k;
-    c->v = kv.v;
-    c->o = view_q_tile(s, c, "o_heads", role, type, rows, t->value_dim);
-}
-
-/* From token shards to head shards: `n` tensors of the view into those of the
- * child; kv[i] tells KV heads from query heads. */
-static void to_heads(struct schedule *s, const struct view *v,
-                     const struct ulysses_state *u, const char *label,
-                     enum channel c, const struct tile *from,
-                     const struct tile *to, const int *kv, int64_t n)
-{
-    int64_t N = v->members;
-    struct tile *tiles = schedule_alloc(s, (size_t)(2 * N * n)
-                                        * sizeof *tiles);
-
-    for (int64_t p = 0; p < N; p++)
-        for (int64_t i = 0; i < n; i++) {
-            struct heads h = member_heads(v, p);
-            tiles[p * n + i] = kv[i] ? kv_heads(from[i], h)
-                                     : q_heads(from[i], h);
-            tiles[(N + p) * n + i] = with_rows(to[i], u->rows[p]);
-        }
-    schedule_collective(s, label, c, ALL_TO_ALL, v->ranks, N, n, tiles,
-                        2 * N * n);
+    *map = view_gathered(v, 1, x.rows);
+    x.child.maps = map;
+    x.child.members = 1;
+    x.child.me = 0;
+    x.child.ranks = &v->ranks[v->me];
+    exchange_heads(&x);
+    return x;
 }
 
 static void ulysses_forward(struct schedule *s, struct view *v)
 {
-    int64_t N = v->members;
-    struct ulysses_state *u = v->state = schedule_alloc(s, sizeof *u);
+    struct exchange *x = v->state = schedule_alloc(s, sizeof *x);
 
-    u->rows = schedule_alloc(s, (size_t)N * sizeof *u->rows);
-    u->child = child_view(s, v, u->rows);
-    child_tiles(s, &u->child);
-    to_heads(s, v, u, "qkv", CHANNEL_Q, (struct tile[]){ v->q, v->k, v->v },
-             (struct tile[]){ u->child.q, u->child.k, u->child.v },
-             (int[]){ 0, 1, 1 }, 3);
-    context->forward(s, &u->child);
-
-    struct tile *tiles = schedule_alloc(s, (size_t)(2 * N) * sizeof *tiles);
-    for (int64_t p = 0; p < N; p++) {
-        tiles[p] = with_rows(u->child.o, u->rows[p]);
-        tiles[N + p] = q_heads(v->o, member_heads(v, p));
-    }
-    schedule_step(s, -1);
-    schedule_collective(s, "o", CHANNEL_OUT, ALL_TO_ALL, v->ranks, N, 1,
-                        tiles, 2 * N);
-}
-
-/* Gradients as they come back: of my tokens, the heads of each member in turn,
- * in the dtype of the wire. */
-struct parts {
-    struct tile dq, dk, dv;
-    int64_t *kv_first;          /* [members + 1] first KV head of each */
-};
-
-static struct parts make_parts(struct schedule *s, const struct view *v)
-{
-    int64_t N = v->members, rows = view_rows(v, v->me);
-    struct parts p = { .dq = v->dq };
-    struct view all = *v;
-    struct pair kv;
-
-    p.kv_first = schedule_alloc(s, (size_t)(N + 1) * sizeof *p.kv_first);
-    for (int64_t i = 0; i < N; i++)
-        p.kv_first[i + 1] = p.kv_first[i] + member_heads(v, i).kv_count;
-    all.kv_heads = p.kv_first[N];
-    if (v->job->wire_grad != v->job->dtype)
-        p.dq = view_q_tile(s, v, "dq_wire", ROLE_SCRATCH, v->job->wire_grad,
-                           rows, v->job->transformer.head_dim);
-    if (v->job->wire_grad == v->job->dtype && all.kv_heads == v->kv_heads)
-        kv = (struct pair){ v->dk, v->dv };
-    else
-        kv = view_pair(s, &all, "dk_wire", "dv_wire", ROLE_SCRATCH,
-                       v->job->wire_grad, rows);
-    p.dk = kv.k;
-    p.dv = kv.v;
-    return p;
-}
-
-static struct tile part_of(const struct parts *p, struct tile t, int64_t member)
-{
-    return tile_heads(t, (int32_t)p->kv_first[member],
-                      (int32_t)(p->kv_first[member + 1]
-                                - p->kv_first[member]));
-}
-
-/* dst[head] = sum of the copies that members sent; 8 at a time. */
-static void sum_head(struct schedule *s, const struct view *v,
-                     const struct parts *p, const char *label, struct tile dst,
-                     struct tile parts, int64_t head)
-{
-    struct tile sources[8];
-    enum access access = ACCESS_WRITE;
-    int64_t n = 0;
-
-    dst = tile_heads(dst, (int32_t)head, 1);
-    for (int64_t i = 0; i < v->members; i++) {
-        int64_t at = head - member_heads(v, i).kv_first;
-        if (at < 0 || at >= member_heads(v, i).kv_count)
-            continue;
-        if (n == 8) {
-            schedule_sum(s, label, dst, access, sources, n);
-            access = ACCESS_UPDATE;
-            n = 0;
-        }
-        sources[n++] = tile_heads(part_of(p, parts, i), (int32_t)at, 1);
-    }
-    schedule_sum(s, label, dst, access, sources, n);
-}
-
-static void sum_parts(struct schedule *s, const struct view *v,
-                      const struct parts *p)
-{
-    if (p->dq.buffer != v->dq.buffer)
-        schedule_sum(s, "dq", v->dq, ACCESS_WRITE, &p->dq, 1);
-    if (p->dk.buffer == v->dk.buffer)
-        return;
-    struct tile dk = view_accumulator(s, "dk_acc", v->dk);
-    struct tile dv = view_accumulator(s, "dv_acc", v->dv);
-    for (int64_t head = 0; head < v->kv_heads; head++) {
-        sum_head(s, v, p, "dk", dk, p->dk, head);
-        sum_head(s, v, p, "dv", dv, p->dv, head);
-    }
-    view_finish(s, "dk", dk, v->dk);
-    view_finish(s, "dv", dv, v->dv);
-}
-
-static void child_gradients(struct schedule *s, struct view *c)
-{
-    const struct transformer *t = &c->job->transformer;
-    enum dtype wire = c->job->wire_grad;
-    int64_t rows = view_rows(c, 0);
-    struct pair kv = view_pair(s, c, "dk_heads", "dv_heads", ROLE_SCRATCH,
-                               wire, rows);
-
-    c->d_o = view_q_tile(s, c, "do_heads", ROLE_SCRATCH, c->job->dtype, rows,
-                         t->value_dim);
-    c->dq = view_q_tile(s, c, "dq_heads", ROLE_SCRATCH, wire, rows,
-                        t->head_dim);
-    c->dk = kv.k;
-    c->dv = kv.v;
+    *x = ulysses_exchange(v, schedule_alloc(s, (size_t)(v->members + 1)
+                                            * sizeof(int32_t)));
+    exchange_forward(s, v, x);
 }
 
 static void ulysses_backward(struct schedule *s, struct view *v)
 {
-    int64_t N = v->members;
-    struct ulysses_state *u = v->state;
-    struct view *c = &u->child;
-
-    schedule_step(s, -1);
-    child_gradients(s, c);
-    to_heads(s, v, u, "do", CHANNEL_Q, &v->d_o, &c->d_o, (int[]){ 0 }, 1);
-    context->backward(s, c);
-
-    struct parts parts = make_parts(s, v);
-    struct tile *tiles = schedule_alloc(s, (size_t)(6 * N) * sizeof *tiles);
-    for (int64_t p = 0; p < N; p++) {
-        const struct tile from[3] = { c->dq, c->dk, c->dv };
-        for (int i = 0; i < 3; i++)
-            tiles[3 * p + i] = with_rows(from[i], u->rows[p]);
-        tiles[3 * (N + p)] = q_heads(parts.dq, member_heads(v, p));
-        tiles[3 * (N + p) + 1] = part_of(&parts, parts.dk, p);
-        tiles[3 * (N + p) + 2] = part_of(&parts, parts.dv, p);
-    }
-    schedule_step(s, -1);
-    schedule_collective(s, "dqkv", CHANNEL_OUT, ALL_TO_ALL, v->ranks, N, 3,
-                        tiles, 6 * N);
-    sum_parts(s, v, &parts);
+    exchange_backward(s, v->state);
 }
 
-/* Slices for the other members: of my tokens their heads, of my heads their
- * tokens. `q`, `kv`: bytes of one token and head. */
-static int64_t slices_out(const struct view *v, int64_t q, int64_t kv)
+static int64_t ulysses_bytes(const struct view *v,
+                             int64_t (*bytes)(const struct exchange *))
 {
-    int64_t bytes = 0;
+    int32_t *memory = xcalloc((size_t)(v->members + 1), sizeof *memory);
+    struct exchange x = ulysses_exchange(v, memory);
+    int64_t n = bytes(&x);
 
-    for (int64_t p = 0; p < v->members; p++)
-        if (p != v->me)
-            bytes += member_heads(v, p).count * q
-                + member_heads(v, p).kv_count * kv;
-    return bytes * view_rows(v, v->me);
-}
-
-static int64_t slices_back(const struct view *v, int64_t q, int64_t kv)
-{
-    struct heads mine = member_heads(v, v->me);
-
-    return (view_rows_all(v) - view_rows(v, v->me))
-        * (mine.count * q + mine.kv_count * kv);
+    free(memory);
+    return n;
 }
 
 static int64_t ulysses_bytes_forward(const struct view *v)
 {
-    const struct transformer *t = &v->job->transformer;
-    int64_t e = (int64_t)dtype_size(v->job->dtype);
-
-    return slices_out(v, t->head_dim * e, (t->head_dim + t->value_dim) * e)
-        + slices_back(v, t->value_dim * e, 0);
+    return ulysses_bytes(v, exchange_bytes_forward);
 }
 
 static int64_t ulysses_bytes_backward(const struct view *v)
 {
-    const struct transformer *t = &v->job->transformer;
-    int64_t e = (int64_t)dtype_size(v->job->dtype);
-    int64_t g = (int64_t)dtype_size(v->job->wire_grad);
-
-    return slices_out(v, t->value_dim * e, 0)
-        + slices_back(v, t->head_dim * g, (t->head_dim + t->value_dim) * g);
+    return ulysses_bytes(v, exchange_bytes_backward);
 }
 
 static const char *const ulysses_options[] = { "layout", "block", NULL };

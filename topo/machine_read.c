@@ -1,83 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Machine files: reading and writing.  Field tables serve both. */
+ * Machine files: reading. */
 #include <config.h>
 
 #include "base/units.h"
 #include "base/yaml.h"
-#include "topo/machine.h"
+#include "topo/machine_fields.h"
 
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum field_kind { FIELD_TEXT, FIELD_INT, FIELD_COUNT, FIELD_BYTES, FIELD_BOOL,
-                  FIELD_REAL };
-
-/* `unit`: of FIELD_REAL and FIELD_BYTES: a plain number, or a quantity in it.
- * `size`: of FIELD_TEXT; 0: allocated. */
-struct field {
-    const char *key;
-    enum field_kind kind;
-    size_t offset, size;
-    const char *unit, *comment;
-};
-
-#define AT(type, member) offsetof(struct type, member)
-static const struct field machine_fields[] = {
-    { "name", FIELD_TEXT, AT(machine, name), 64, NULL, NULL },
-    { "processor", FIELD_TEXT, AT(machine, processor), 96, NULL, NULL },
-    { "created", FIELD_TEXT, AT(machine, created), 0, NULL, NULL },
-    { "versions", FIELD_TEXT, AT(machine, versions), 0, NULL, NULL },
-    { "cores", FIELD_INT, AT(machine, cores), 0, NULL,
-      "slots; more ranks are oversubscribed" },
-    { "measured_ranks", FIELD_INT, AT(machine, measured_ranks), 0, NULL,
-      "ranks that measured at the same time" },
-    { "memory", FIELD_BYTES, AT(machine, memory_bytes), 0, "B",
-      "B, of one node" },
-    { "memory_bandwidth", FIELD_REAL, AT(machine, memory_bandwidth), 0, "B/s",
-      "B/s, read plus written, one rank" },
-    { "op_overhead", FIELD_REAL, AT(machine, op_overhead), 0, "s",
-      "s, the executor's own time of an op" },
-    { "repeat_overhead", FIELD_REAL, AT(machine, repeat_overhead), 0, "s",
-      "s, of a repeat" },
-    { "shared_core", FIELD_BOOL, AT(machine, shared_core), 0, NULL,
-      "compute and the host's part of messages take turns" },
-    { "poll_interval", FIELD_REAL, AT(machine, poll_interval), 0, "s",
-      "s between two looks of a computing core at messages" },
-    { "alone_ratio", FIELD_REAL, AT(machine, alone_ratio), 0, "1",
-      "time of a block alone / among measured_ranks" },
-    { "fit_error", FIELD_REAL, AT(machine, fit_error), 0, "1",
-      "mean relative error of the surfaces, cross-validated" },
-    { NULL, 0, 0, 0, NULL, NULL }
-};
-static const struct field link_fields[] = {
-    { "overhead", FIELD_REAL, AT(link, overhead), 0, "s",
-      "s of the host per message (o)" },
-    { "host_per_byte", FIELD_REAL, AT(link, host_per_byte), 0, "s/B",
-      "s/B of the host per byte moved (O)" },
-    { NULL, 0, 0, 0, NULL, NULL }
-};
-static const struct field segment_fields[] = {
-    { "from", FIELD_BYTES, AT(link_segment, from), 0, "B", NULL },
-    { "latency", FIELD_REAL, AT(link_segment, latency), 0, "s", NULL },
-    { "bandwidth", FIELD_REAL, AT(link_segment, bandwidth), 0, "B/s", NULL },
-    { "error", FIELD_REAL, AT(link_segment, error), 0, "1", NULL },
-    { NULL, 0, 0, 0, NULL, NULL }
-};
-static const struct field surface_fields[] = {
-    { "kernel", FIELD_TEXT, AT(surface, kernel), 16, NULL, NULL },
-    { "head_dim", FIELD_COUNT, AT(surface, head_dim), 0, NULL, NULL },
-    { "value_dim", FIELD_COUNT, AT(surface, value_dim), 0, NULL, NULL },
-    { "group", FIELD_COUNT, AT(surface, group), 0, NULL, NULL },
-    { NULL, 0, 0, 0, NULL, NULL }
-};
-#undef AT
 static const char *const surface_ops[] = { "attend", "attend_backward", NULL };
 static const char *const dtypes[] = { "fp32", "bf16", "fp16", NULL };
 
-/* ---- Reading one field --------------------------------------------------------- */
+/* ---- Reading one field -------------------------------------------------- */
 
 static void join(char *out, size_t size, const char *key, const char *last)
 {
@@ -202,7 +140,7 @@ static int need(struct yaml *y, int map, const char *key, const char *last,
     return yaml_fail(y, map, full, e, "missing");
 }
 
-/* ---- Links ----------------------------------------------------------------------- */
+/* ---- Links -------------------------------------------------------------- */
 
 static int read_segment(struct yaml *y, int list, int64_t i, struct link *l,
                         struct error *e)
@@ -248,7 +186,7 @@ static int read_link(struct yaml *y, int map, struct link *l, struct error *e)
     return 0;
 }
 
-/* ---- Surfaces -------------------------------------------------------------------- */
+/* ---- Surfaces ----------------------------------------------------------- */
 
 static int read_point(struct yaml *y, int node, const char *key,
                       struct surface_point *p, struct error *e)
@@ -381,7 +319,7 @@ static int read_surfaces(struct yaml *y, int list, struct machine *m,
     return 0;
 }
 
-/* ---- Reading ---------------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------ */
 
 static int read_machine(struct yaml *y, struct machine *m, struct error *e)
 {
@@ -417,113 +355,4 @@ struct machine *machine_parse(const char *path, const char *text, size_t size,
     m->versions = m->versions ? m->versions : xstrdup("");
     m->created = m->created ? m->created : xstrdup("");
     return m;
-}
-
-/* ---- Writing ------------------------------------------------------------------------ */
-
-/* The fewest digits that read back equal. */
-static const char *real_text(double value, char *text, size_t size)
-{
-    for (int digits = 4; digits <= 17; digits++) {
-        snprintf(text, size, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    return text;
-}
-
-static void write_text(FILE *out, const char *s)
-{
-    putc('"', out);
-    for (; s != NULL && *s; s++) {
-        if (*s == '"' || *s == '\\')
-            putc('\\', out);
-        putc((unsigned char)*s < ' ' ? ' ' : *s, out);
-    }
-    putc('"', out);
-}
-
-static void write_value(FILE *out, const struct field *f, const void *base)
-{
-    const void *at = (const char *)base + f->offset;
-    char text[40];
-
-    switch (f->kind) {
-    case FIELD_TEXT:
-        write_text(out, f->size ? (const char *)at : *(char *const *)at);
-        return;
-    case FIELD_INT:
-        fprintf(out, "%d", *(const int *)at);
-        return;
-    case FIELD_COUNT:
-    case FIELD_BYTES:
-        fprintf(out, "%lld", (long long)*(const int64_t *)at);
-        return;
-    case FIELD_BOOL:
-        fputs(*(const int *)at ? "true" : "false", out);
-        return;
-    case FIELD_REAL:
-        fputs(real_text(*(const double *)at, text, sizeof text), out);
-        return;
-    }
-}
-
-/* A line each. */
-static void write_lines(FILE *out, const char *indent,
-                        const struct field *fields, const void *base)
-{
-    for (int i = 0; fields[i].key != NULL; i++) {
-        fprintf(out, "%s%s: ", indent, fields[i].key);
-        write_value(out, &fields[i], base);
-        if (fields[i].comment != NULL)
-            fprintf(out, "  # %s", fields[i].comment);
-        putc('\n', out);
-    }
-}
-
-static void write_flow(FILE *out, const struct field *fields, const void *base)
-{
-    for (int i = 0; fields[i].key != NULL; i++) {
-        fprintf(out, "%s%s: ", i ? ", " : "", fields[i].key);
-        write_value(out, &fields[i], base);
-    }
-}
-
-static void write_surface(FILE *out, const struct surface *s)
-{
-    char text[40];
-
-    fprintf(out, "  - {op: %s, dtype: %s, block: %s, ", s->op,
-            dtypes[s->dtype], block_names[s->block]);
-    write_flow(out, surface_fields, s);
-    fputs(",\n     points: [", out);
-    for (int64_t i = 0; i < s->n; i++)
-        fprintf(out, "%s[%lld, %lld, %s]", !i ? "" : i % 3 ? ", "
-                : ",\n              ", (long long)s->points[i].q,
-                (long long)s->points[i].k,
-                real_text(s->points[i].seconds, text, sizeof text));
-    fputs("]}\n", out);
-}
-
-int machine_write(const struct machine *m, FILE *out)
-{
-    fputs("# spar machine file: seconds and bytes.\n", out);
-    write_lines(out, "", machine_fields, m);
-    if (m->link.n) {
-        fputs("link:  # seconds of a message = latency + bytes / bandwidth\n",
-              out);
-        write_lines(out, "  ", link_fields, &m->link);
-        fputs("  segments:\n", out);
-    }
-    for (int64_t i = 0; i < m->link.n; i++) {
-        fputs("    - {", out);
-        write_flow(out, segment_fields, &m->link.segments[i]);
-        fputs("}\n", out);
-    }
-    if (m->n_surfaces)
-        fputs("surfaces:  # points: [rows, keys, seconds per query head]\n",
-              out);
-    for (int64_t i = 0; i < m->n_surfaces; i++)
-        write_surface(out, &m->surfaces[i]);
-    return fflush(out) != 0 || ferror(out) ? -1 : 0;
 }

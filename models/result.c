@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What comes out of a simulation: times, overlap, spans, or what is stuck. */
+#include <config.h>
+
+#include "models/internal.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Names the ops at the heads of lanes that never ran. */
+static void report_stuck(const struct sim *sim, struct error *e)
+{
+    size_t at;
+
+    fail(e, "deadlock: %" PRId64 " of %" PRId64 " ops never ran:", sim->left,
+         sim->n_ops);
+    for (int64_t i = 0; i < sim->ranks; i++) {
+        const struct rank *r = &sim->rank[i];
+        for (int l = 0; l < LANES; l++) {
+            char name[96];
+            if (r->heads[l].state == HEAD_NONE)
+                continue;
+            const struct op *op = &r->s->ops[r->heads[l].op];
+            op_name(r->s, op, name, sizeof name);
+            at = strlen(e->text);
+            if (at + sizeof name + 48 > sizeof e->text) {
+                snprintf(e->text + at, sizeof e->text - at, " ...");
+                return;
+            }
+            snprintf(e->text + at, sizeof e->text - at,
+                     "%s rank %" PRId64 " op %d %s",
+                     e->text[at - 1] == ':' ? "" : ",", i, r->heads[l].op,
+                     name);
+        }
+    }
+}
+
+static int span_order(const void *a, const void *b)
+{
+    const struct span *x = a, *y = b;
+
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    if (x->start != y->start)
+        return x->start < y->start ? -1 : 1;
+    return x->op < y->op ? -1 : x->op > y->op;
+}
+
+static void make_spans(const struct sim *sim, struct simulate_result *res)
+{
+    res->spans = xcalloc((size_t)max64(sim->n_ops, 1), sizeof *res->spans);
+    for (int64_t i = 0; i < sim->ranks; i++) {
+        const struct rank *r = &sim->rank[i];
+        struct span *first = res->spans + res->n_spans;
+        for (int32_t j = 0; j < r->s->n_ops; j++) {
+            const double *t = sim->times[r->base + j];
+            int lane[2];
+            if (!sim->done[r->base + j])
+                continue;
+            op_lanes(&r->s->ops[j], lane);
+            res->spans[res->n_spans++] = (struct span){
+                .start = llround(t[TIME_START] * 1e9),
+                .end = llround(t[TIME_END] * 1e9),
+                .ready = llround(t[TIME_READY] * 1e9),
+                .entry = sim->o->entry, .rank = (int32_t)i, .op = j,
+                .lane = lane[0]
+            };
+        }
+        qsort(first, (size_t)(res->spans + res->n_spans - first),
+              sizeof *first, span_order);
+    }
+}
+
+void sim_result(const struct sim *sim, struct simulate_result *res)
+{
+    double communicated = 0, hidden = 0;
+
+    *res = (struct simulate_result){ .deadlock = sim->left > 0 };
+    res->rank_seconds = xcalloc((size_t)sim->ranks, sizeof(double));
+    for (int64_t i = 0; i < sim->ranks; i++) {
+        /* The last change at a rank is the end of its last op. */
+        res->rank_seconds[i] = sim->rank[i].last;
+        res->seconds = fmax(res->seconds, sim->rank[i].last);
+        communicated += sim->rank[i].communicated;
+        hidden += sim->rank[i].hidden;
+    }
+    res->seconds += sim->m->repeat_overhead;
+    res->overlap = communicated > 0 ? hidden / communicated : NAN;
+    if (res->deadlock) {
+        res->seconds = NAN;
+        report_stuck(sim, &res->stuck);
+    }
+    if (sim->o->record)
+        make_spans(sim, res);
+}
+
+void simulate_result_clear(struct simulate_result *r)
+{
+    free(r->rank_seconds);
+    free(r->spans);
+    *r = (struct simulate_result){ 0 };
+}

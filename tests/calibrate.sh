@@ -1,0 +1,46 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# What `spar calibrate` writes is what `spar sim` reads.
+: "${SPAR:=./spar}" "${srcdir:=.}" "${MPIEXEC:=mpiexec}"
+temporary=$(mktemp -d) || exit 99
+trap 'rm -rf "$temporary"' EXIT
+file=$temporary/new/local.yaml
+
+n=0
+judge() {
+    n=$((n + 1))
+    if [ "$1" -eq 0 ]; then
+        echo "ok $n - $2"
+    else
+        echo "not ok $n - $2"
+        sed 's/^/# /' "$temporary/said"
+    fi
+}
+
+echo 1..5
+timeout -k 5 300 $MPIEXEC -n 2 "$SPAR" calibrate --quick --head-dims 8 \
+    --groups 1 -o "$file" > "$temporary/out" 2> "$temporary/said"
+judge $? "two ranks calibrate"
+[ "$(grep -c '{op: ' "$file")" -eq 4 ] && grep -q '^  segments:' "$file" \
+    && grep -q '^versions: ".*hwloc' "$file" \
+    && [ "$(ls "$temporary/new")" = local.yaml ]
+judge $? "four surfaces, a link, versions, no other file"
+
+SPAR_LOCAL=$file "$SPAR" sim "$srcdir/scenarios/quickstart.yaml" \
+    --set machine=local -o "$temporary/sim.h5" --format json \
+    > "$temporary/out" 2> "$temporary/said" \
+    && [ "$(grep -c '"predicted_s": [0-9]*\.*[0-9]*[1-9]' "$temporary/out")" -eq 3 ]
+judge $? "three strategies predicted"
+
+cp "$file" "$temporary/before"
+timeout -k 5 60 $MPIEXEC -n 2 "$SPAR" calibrate --quick --kernel abacus \
+    -o "$file" > "$temporary/out" 2> "$temporary/said"
+[ $? -eq 2 ] && cmp -s "$file" "$temporary/before" \
+    && [ "$(grep -c '^spar: ' "$temporary/said")" -eq 1 ]
+judge $? "an unknown kernel: one message, the old file stays"
+
+timeout -k 5 60 $MPIEXEC -n 2 "$SPAR" calibrate --quick -o "$temporary/new" \
+    > "$temporary/out" 2> "$temporary/said"
+[ $? -eq 1 ] \
+    && grep -q "^spar: $temporary/new: Is a directory" "$temporary/said"
+judge $? "an unwritable output is refused before measuring"

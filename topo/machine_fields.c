@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "topo/machine_fields.h"
+
+#define AT(type, member) offsetof(struct type, member)
+const struct field machine_fields[] = {
+    { "name", FIELD_TEXT, AT(machine, name), 64, NULL, NULL },
+    { "processor", FIELD_TEXT, AT(machine, processor), 96, NULL, NULL },
+    { "created", FIELD_TEXT, AT(machine, created), 0, NULL, NULL },
+    { "versions", FIELD_TEXT, AT(machine, versions), 0, NULL, NULL },
+    { "cores", FIELD_INT, AT(machine, cores), 0, NULL,
+      "slots; more ranks are oversubscribed" },
+    { "measured_ranks", FIELD_INT, AT(machine, measured_ranks), 0, NULL,
+      "ranks that measured at the same time" },
+    { "memory", FIELD_BYTES, AT(machine, memory_bytes), 0, "B",
+      "B, of one node" },
+    { "memory_bandwidth", FIELD_REAL, AT(machine, memory_bandwidth), 0, "B/s",
+      "B/s, read plus written, one rank" },
+    { "op_overhead", FIELD_REAL, AT(machine, op_overhead), 0, "s",
+      "s, the executor's own time of an op" },
+    { "repeat_overhead", FIELD_REAL, AT(machine, repeat_overhead), 0, "s",
+      "s, of a repeat" },
+    { "shared_core", FIELD_BOOL, AT(machine, shared_core), 0, NULL,
+      "compute and the host's part of messages take turns" },
+    { "poll_interval", FIELD_REAL, AT(machine, poll_interval), 0, "s",
+      "s between two looks of a computing core at messages" },
+    { "alone_ratio", FIELD_REAL, AT(machine, alone_ratio), 0, "1",
+      "time of a block alone / among measured_ranks" },
+    { "fit_error", FIELD_REAL, AT(machine, fit_error), 0, "1",
+      "mean relative error of the surfaces, cross-validated" },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field link_fields[] = {
+    { "overhead", FIELD_REAL, AT(link, overhead), 0, "s",
+      "s of the host per message (o)" },
+    { "host_per_byte", FIELD_REAL, AT(link, host_per_byte), 0, "s/B",
+      "s/B of the host per byte moved (O)" },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field segment_fields[] = {
+    { "from", FIELD_BYTES, AT(link_segment, from), 0, "B", NULL },
+    { "latency", FIELD_REAL, AT(link_segment, latency), 0, "s", NULL },
+    { "bandwidth", FIELD_REAL, AT(link_segment, bandwidth), 0, "B/s", NULL },
+    { "error", FIELD_REAL, AT(link_segment, error), 0, "1", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field surface_fields[] = {
+    { "kernel", FIELD_TEXT, AT(surface, kernel), 16, NULL, NULL },
+    { "head_dim", FIELD_COUNT, AT(surface, head_dim), 0, NULL, NULL },
+    { "value_dim", FIELD_COUNT, AT(surface, value_dim), 0, NULL, NULL },
+    { "group", FIELD_COUNT, AT(surface, group), 0, NULL, NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+#undef AT

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The fields of a machine file, for reading and for writing. */
+#ifndef SPAR_MACHINE_FIELDS_H
+#define SPAR_MACHINE_FIELDS_H
+
+#include "topo/machine.h"
+
+enum field_kind { FIELD_TEXT, FIELD_INT, FIELD_COUNT, FIELD_BYTES, FIELD_BOOL,
+                  FIELD_REAL };
+
+/* `unit`: of FIELD_REAL and FIELD_BYTES: a plain number, or a quantity in it.
+ * `size`: of FIELD_TEXT; 0: allocated. */
+struct field {
+    const char *key;
+    enum field_kind kind;
+    size_t offset, size;
+    const char *unit, *comment;
+};
+
+/* key NULL last */
+extern const struct field machine_fields[], link_fields[], segment_fields[],
+    surface_fields[];
+
+#endif
