@@ -20,7 +20,7 @@ static int64_t random_below(int64_t n)
     return (int64_t)(seed % (uint64_t)n);
 }
 
-/* ---- Jobs and plans ------------------------------------------------------------------ */
+/* ---- Jobs and plans ------------------------------------------------------ */
 
 struct lengths {
     int64_t n, list[5];
@@ -80,7 +80,7 @@ static struct check_report check_built(const struct built *b)
     return report;
 }
 
-/* ---- Every strategy passes ------------------------------------------------------------- */
+/* ---- Every strategy passes ----------------------------------------------- */
 
 static const struct lengths lengths[] = {
     { 1, { 37 } }, { 1, { 64 } }, { 1, { 100 } }, { 1, { 3 } },
@@ -168,7 +168,7 @@ static void ring_does_not_stall(void **state)
             }
 }
 
-/* ---- Reuse stalls against removing every edge -------------------------------------------- */
+/* ---- Reuse stalls against removing every edge ---------------------------- */
 
 struct model {
     const struct built *b;
@@ -489,7 +489,7 @@ static void missing_edge(void **state)
     job_clear(&job);
 }
 
-/* ---- Rectangles ------------------------------------------------------------------------- */
+/* ---- Rectangles ---------------------------------------------------------- */
 
 static struct run random_run(void)
 {
@@ -559,7 +559,7 @@ static void rectangles(void **state)
     assert_in_range(met, 300, 2700);
 }
 
-/* ---- What buffers hold --------------------------------------------------------------------- */
+/* ---- What buffers hold --------------------------------------------------- */
 
 enum { ROWS = 24, HEADS = 3 };
 

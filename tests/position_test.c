@@ -107,7 +107,8 @@ static void check_layout(const struct job *job, enum layout layout,
         assert_int_equal(held[t], 1);
 
     const struct position_map *all[16];
-    memcpy(all, maps, sizeof all);
+    for (int64_t r = 0; r < N; r++)
+        all[r] = maps[r];
     struct position_map *whole = position_map_whole(job);
     struct position_map *concat = position_map_concat(all, N);
     for (int64_t r = 0; r < N; r++) {
@@ -156,7 +157,7 @@ static void segments_against_brute_force(void **state)
         }
 }
 
-/* strategies.md 1.0: one segment a block for all three layouts. */
+/* One segment a block for all three layouts. */
 static void block_kinds(void **state)
 {
     const int64_t length = 64;

@@ -169,7 +169,7 @@ static void bytes_equal_closed_form(void **state)
                 }
 }
 
-/* The cost sheet where everything divides (strategies.md 1.15), by hand: H = 8,
+/* The cost sheet where everything divides, by hand: H = 8,
  * Hk = 2, D = E = 16, S = 64, N = 4, n = 16: fp32 |Q| = 8192, |KV| = 4096. */
 static void cost_sheet(void **state)
 {

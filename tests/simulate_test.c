@@ -64,7 +64,7 @@ static struct simulate_result simulate_plan(const struct job *job,
                                             const struct machine *m,
                                             const char *network)
 {
-    struct strategy_options options = { layout, 1 };
+    struct strategy_options options = { .layout = layout, .block = 1 };
     struct error e = { 0 };
     struct simulate_result r;
     struct simulate_options o = { .network = network_find(network),

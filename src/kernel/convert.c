@@ -42,6 +42,8 @@ void element_store(void *data, enum dtype t, int64_t i, float value)
 void convert(void *dst, enum dtype to, const void *src, enum dtype from,
              int64_t n)
 {
+    if (n <= 0)
+        return;
     if (to == from)
         memmove(dst, src, (size_t)n * dtype_size(to));
     else

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- Findings ---------------------------------------------------------------------- */
+/* ---- Findings ------------------------------------------------------------ */
 
 static int check_failv(struct checker *c, int64_t rank, int64_t op,
                        const char *fmt, va_list ap)
@@ -65,7 +65,7 @@ struct task task_at(struct checker *c, int64_t rank, int64_t op)
     return t;
 }
 
-/* ---- The checker -------------------------------------------------------------------- */
+/* ---- The checker --------------------------------------------------------- */
 
 static void checker_create(struct checker *c)
 {

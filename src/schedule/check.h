@@ -16,7 +16,8 @@ struct check_report {
     int64_t ops;
     int deadlock;               /* some ops never ran, or did not match */
     int coverage;               /* every visible triple in every output once */
-    int64_t reuse_stalls;
+    int64_t reuse_stalls;       /* interface.md, section 4; one mean over the
+                                   attends of both passes; 0 unless all ran */
     int passed;                 /* no deadlock, coverage, no other finding */
     struct error finding;       /* first thing that is wrong; text "" if none */
 };

@@ -16,7 +16,7 @@ void contents_clear(struct contents *c)
     *c = (struct contents){ 0 };
 }
 
-/* ---- Dense spans --------------------------------------------------------------- */
+/* ---- Dense spans --------------------------------------------------------- */
 
 /* Does b go on where a ends, so that both are one span? */
 static int continues(const struct span *a, const struct span *b)
@@ -140,7 +140,7 @@ static void erase(struct contents *c, struct box box)
     free(cuts.list);
 }
 
-/* ---- Rows with a stride --------------------------------------------------------- */
+/* ---- Rows with a stride -------------------------------------------------- */
 
 /* All of the strided spans as one dense span, if that is what they are. */
 static int as_one(const struct contents *c, struct span *one)
@@ -226,7 +226,7 @@ static void erase_run(struct contents *c, struct run r, int32_t head,
         }
 }
 
-/* ---- Tiles ---------------------------------------------------------------------- */
+/* ---- Tiles --------------------------------------------------------------- */
 
 /* The part of the run that is in the dense span x; row `at` of the tile is the
  * first of the run. */

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-/* ---- Rows of one output ------------------------------------------------------------ */
+/* ---- Rows of one output -------------------------------------------------- */
 
 /* Rows of a column that have one history make one claim. */
 static int check_column(struct checker *c, const struct spans *s,
@@ -127,7 +127,7 @@ static int check_buffer(struct outputs *all, int64_t rank, int32_t buffer)
     return 0;
 }
 
-/* ---- All ranks ------------------------------------------------------------------------ */
+/* ---- All ranks ----------------------------------------------------------- */
 
 static int check_union(struct outputs *all)
 {

@@ -12,7 +12,7 @@
 #include "schedule/check.h"
 #include "schedule/internal.h"
 
-/* ---- Meanings (check_spans.c) ------------------------------------------------ */
+/* ---- Meanings (check_spans.c) -------------------------------------------- */
 
 /* What a row may hold besides a tensor of the job: rowsum(do * o), and zeros,
  * which are a gradient of any token to which nothing was added yet. */
@@ -49,7 +49,7 @@ int32_t spans_tokens(struct pool *tokens, const struct spans *s, int32_t head);
 /* Two lists of tokens are the same sequence. */
 int tokens_equal(const struct pool *tokens, int32_t a, int32_t b);
 
-/* ---- Buffers (check_contents.c) ---------------------------------------------- */
+/* ---- Buffers (check_contents.c) ------------------------------------------ */
 
 /* Rows written with a stride wait in `strided`, all of one stride and apart
  * from each other, until someone reads: together they are often dense. */
@@ -75,7 +75,7 @@ void contents_clear(struct contents *c);
 /* Two scratch buffers lie on each other in the arena. */
 int buffers_share(const struct schedule *s, int32_t a, int32_t b);
 
-/* ---- Histories (check_history.c) --------------------------------------------- */
+/* ---- Histories (check_history.c) ----------------------------------------- */
 
 /* One attend: segments of rows of `q` and `k` (token lists) under query heads
  * head .. head + heads. */
@@ -107,7 +107,7 @@ int32_t history_join(struct history *h, int32_t a, int32_t b);
 int history_leaves(struct history *h, int32_t node, int64_t most,
                    int32_t **list, int64_t *n, int64_t *cap);
 
-/* ---- Geometry (check_rect.c) ------------------------------------------------- */
+/* ---- Geometry (check_rect.c) --------------------------------------------- */
 
 /* Pairs (x, y) of runs of tokens with low <= x - y <= high. */
 struct rect {
@@ -125,7 +125,7 @@ struct rect rect_meet(struct rect a, struct rect b);
 int rects_disjoint(struct rect *list, int64_t n, struct rect *a,
                    struct rect *b);
 
-/* ---- Proof of exactly once (check_prove.c) ------------------------------------ */
+/* ---- Proof of exactly once (check_prove.c) ------------------------------- */
 
 enum side { SIDE_QUERY, SIDE_KEY };     /* whose rows are asked about */
 
@@ -146,7 +146,7 @@ struct prover {
     char text[256];             /* why the last claim does not hold */
 };
 
-/* ---- Everything -------------------------------------------------------------- */
+/* ---- Everything ---------------------------------------------------------- */
 
 /* Ops in the order in which they ran.  An event is one op, a send and its
  * receive, or the ops of a collective: entries first[e] .. first[e + 1]. */
@@ -193,7 +193,7 @@ struct task task_at(struct checker *c, int64_t rank, int64_t op);
 int task_fail(const struct task *t, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* ---- Tiles of an op (check_task.c) -------------------------------------------- */
+/* ---- Tiles of an op (check_task.c) --------------------------------------- */
 
 const char *task_label(const struct task *t, int64_t operand);
 /* What a tile holds; a finding if rows of it are undefined. */
@@ -215,7 +215,7 @@ int pair_partial(const struct task *t, struct span *a, const struct span *b);
 int pair_add(const struct task *t, struct span *a, const struct span *b);
 int task_only_gradients(const struct task *t, const struct spans *s);
 
-/* ---- Steps of the checker ------------------------------------------------------ */
+/* ---- Steps of the checker ------------------------------------------------ */
 
 /* Operands are of the number, shape and access that the op wants
  * (check_shape.c). 0 or -1. */
@@ -246,8 +246,8 @@ void prover_clear(struct prover *p);
 /* Outputs of all ranks (check_cover.c). 0 or -1. */
 int check_outputs(struct checker *c);
 
-/* The same by counting every triple, for small jobs: `spans` of an output of
- * `tensor`, already known to hold the tokens that it should (check_bitmap.c). */
+/* The same by counting every triple, for small jobs (check_bitmap.c): `spans`
+ * of an output of `tensor`, known to hold the tokens that it should. */
 struct bitmap;
 struct bitmap *bitmap_create(struct checker *c, enum tensor_name tensor);
 void bitmap_add(struct bitmap *m, const struct spans *spans);

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-/* ---- Moves --------------------------------------------------------------------------- */
+/* ---- Moves --------------------------------------------------------------- */
 
 static int move_tile(const struct task *a, struct tile from,
                      const struct task *b, struct tile to)

@@ -53,7 +53,7 @@ static void as_result(const struct spans *from, int what, int32_t node,
     }
 }
 
-/* ---- Attend ----------------------------------------------------------------------- */
+/* ---- Attend -------------------------------------------------------------- */
 
 /* Tokens of a tile whose heads all hold the same ones; -1: they do not. */
 static int32_t tile_tokens(const struct task *t, int64_t i,
@@ -155,7 +155,7 @@ static int compute_attend_backward(const struct task *t)
     return put(t, 8, x);
 }
 
-/* ---- The others -------------------------------------------------------------------- */
+/* ---- The others ---------------------------------------------------------- */
 
 static int compute_delta(const struct task *t)
 {

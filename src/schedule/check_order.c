@@ -33,7 +33,7 @@ struct order {
     struct tracks *tracks;      /* [buffers] */
 };
 
-/* ---- What is over when an op starts ------------------------------------------------- */
+/* ---- What is over when an op starts -------------------------------------- */
 
 static void add_before(struct order *x, int32_t *over, int32_t before)
 {
@@ -72,7 +72,7 @@ static void find_order(struct order *x)
     }
 }
 
-/* ---- Uses of memory ----------------------------------------------------------------- */
+/* ---- Uses of memory ------------------------------------------------------ */
 
 static int conflict(const struct order *x, int32_t op, const struct operand *o,
                     const struct track *k, int32_t before, int32_t buffer)

@@ -43,7 +43,7 @@ static const char *own_side(const struct proof *p)
     return p->claim.side == SIDE_QUERY ? "query" : "key";
 }
 
-/* ---- What is visible -------------------------------------------------------------- */
+/* ---- What is visible ----------------------------------------------------- */
 
 /* Sequence of a packed token; empty sequences hold none. */
 static int64_t sequence_of(const struct job *job, int64_t token)
@@ -106,7 +106,7 @@ static int64_t visible_to_tokens(const struct proof *p)
     return pairs;
 }
 
-/* ---- Rectangles of a leaf ----------------------------------------------------------- */
+/* ---- Rectangles of a leaf ------------------------------------------------ */
 
 static int push_rect(struct proof *p, struct rect r)
 {
@@ -238,7 +238,7 @@ static int push_leaf(struct proof *p, const struct leaf *leaf)
     return 0;
 }
 
-/* ---- One head, all heads ------------------------------------------------------------- */
+/* ---- One head, all heads ------------------------------------------------- */
 
 static int disjoint(struct proof *p)
 {
@@ -315,7 +315,7 @@ static int prove(struct checker *c, struct claim claim)
     return 0;
 }
 
-/* ---- What is known ------------------------------------------------------------------- */
+/* ---- What is known ------------------------------------------------------- */
 
 static struct known *find(struct prover *w, const struct claim *claim)
 {

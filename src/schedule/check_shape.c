@@ -25,7 +25,7 @@ static struct shape shape(const struct task *t, int64_t i)
     return shape_of(t->s, t->o[i].tile);
 }
 
-/* ---- Inputs and outputs ---------------------------------------------------------- */
+/* ---- Inputs and outputs -------------------------------------------------- */
 
 /* Rows of the map are tokens of the job. */
 static int map_fits(const struct job *job, const struct position_map *m)
@@ -73,7 +73,7 @@ static int check_ends(struct checker *c)
     return 0;
 }
 
-/* ---- Tiles ---------------------------------------------------------------------- */
+/* ---- Tiles --------------------------------------------------------------- */
 
 static int check_tile(const struct task *t, int64_t i)
 {
@@ -166,7 +166,7 @@ static int check_fp32(const struct task *t, int64_t i)
     return 0;
 }
 
-/* ---- Kinds ---------------------------------------------------------------------- */
+/* ---- Kinds --------------------------------------------------------------- */
 
 static int check_segments(const struct task *t)
 {

@@ -49,7 +49,7 @@ static struct count multiply(struct count x, struct count y)
                            (uint32_t)((uint64_t)x.b * y.b % primes[1]) };
 }
 
-/* ---- Costs ------------------------------------------------------------------------- */
+/* ---- Costs --------------------------------------------------------------- */
 
 static int is_message(const struct op *op)
 {
@@ -102,7 +102,7 @@ static wide cost(const struct timing *t, int64_t event)
     return longest;
 }
 
-/* ---- Edges ------------------------------------------------------------------------- */
+/* ---- Edges --------------------------------------------------------------- */
 
 static void find_lanes(struct timing *t, int64_t rank)
 {
@@ -151,7 +151,7 @@ static void edges_into(struct timing *t, int64_t event)
         edges_of_op(t, e->entries[i]);
 }
 
-/* ---- Paths ------------------------------------------------------------------------- */
+/* ---- Paths --------------------------------------------------------------- */
 
 /* Start and end of all events, in the order in which they ran. */
 static wide run_forward(struct timing *t)

@@ -12,7 +12,7 @@ const char *task_label(const struct task *t, int64_t i)
     return pool_label_get(t->s->pool, b->label);
 }
 
-/* ---- Reading -------------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------- */
 
 int task_read(const struct task *t, struct tile x, struct spans *out)
 {
@@ -30,7 +30,7 @@ void task_write(const struct task *t, struct tile x, const struct spans *in)
     contents_write(t->s, t->c->contents[t->rank], x, in);
 }
 
-/* ---- Pairwise ------------------------------------------------------------------- */
+/* ---- Pairwise ------------------------------------------------------------ */
 
 /* The part of x that lies on y. */
 static struct span overlap(const struct span *x, const struct span *y)

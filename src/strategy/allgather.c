@@ -3,8 +3,7 @@
  * All-gather KV: every rank gathers all K and V and attends once.  Backward
  * gathers again; dK and dV of all tokens are reduce-scattered.
  *
- * Source: Llama 3 (arXiv:2407.21783), section 3.3.2, context parallelism;
- * strategies.md 1.4. */
+ * Source: Llama 3 (arXiv:2407.21783), section 3.3.2, context parallelism. */
 #include <config.h>
 
 #include "strategy/strategy.h"

@@ -10,8 +10,7 @@
  * window bring them back to the position where its K, V started, an inter hop
  * takes them to the next window, the last one home.
  *
- * Source: Gu et al., "LoongTrain" (arXiv:2406.18485), section 4.3;
- * strategies.md 1.7. */
+ * Source: Gu et al., "LoongTrain" (arXiv:2406.18485), section 4.3. */
 #include <config.h>
 
 #include "strategy/blocks.h"

@@ -8,7 +8,7 @@
  *
  * The layout cuts the sequence over the context ranks; a head group shares out
  * the rows of its context rank, so that the all-to-all gathers them in order,
- * whichever way the ranks are placed.  strategies.md 1.7, 1.9. */
+ * whichever way the ranks are placed. */
 #include <config.h>
 
 #include "strategy/exchange.h"

@@ -11,7 +11,7 @@
  *
  * Sources: Liu, Zaharia, Abbeel, "Ring Attention with Blockwise Transformers"
  * (arXiv:2310.01889), section 3; striped layout: Brandon et al., "Striped
- * Attention" (arXiv:2311.09431); strategies.md 1.1-1.3. */
+ * Attention" (arXiv:2311.09431); backward as in Transformer Engine. */
 #include <config.h>
 
 #include "strategy/blocks.h"

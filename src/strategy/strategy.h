@@ -23,7 +23,7 @@ struct strategy {
                                   int64_t ranks, int64_t rank);
     void (*forward)(struct schedule *s, struct view *v);
     void (*backward)(struct schedule *s, struct view *v);
-    /* Closed form of the cost sheet (strategies.md 1.15): payload bytes that
+    /* Closed form, from the papers' cost sheets: payload bytes that
      * `v->me` sends in forward, and in backward, from shard sizes and wire
      * dtypes only. */
     int64_t (*bytes_forward)(const struct view *v);

@@ -13,7 +13,7 @@
  * its owner: past rank 0 the other half stays behind.  Backward: Q, dO, lse and
  * delta travel like Q, dQ goes straight home, dK and dV stay.
  *
- * Source: Wang et al., "TokenRing" (arXiv:2412.20501); strategies.md 1.5. */
+ * Source: Wang et al., "TokenRing" (arXiv:2412.20501). */
 #include <config.h>
 
 #include "strategy/blocks.h"

@@ -4,8 +4,7 @@
  * whole sequence, alone.  Any layout: the shards are gathered in sequence
  * order.
  *
- * Source: Jacobs et al., "DeepSpeed Ulysses" (arXiv:2309.14509), section 3;
- * strategies.md 1.8. */
+ * Source: Jacobs et al., "DeepSpeed Ulysses" (arXiv:2309.14509), section 3. */
 #include <config.h>
 
 #include "strategy/exchange.h"

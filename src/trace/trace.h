@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Traces: spans of ops, spooled per rank while a run goes on, written as one
- * HDF5 file at the end (serial library; simulation.md 3.3), read back by
+ * HDF5 file at the end (serial library), read back by
  * `compare` and `trace`.  Knows no schedule and no MPI: callers supply names
  * and numbers.  Measured and simulated traces have the same layout. */
 #ifndef SPAR_TRACE_H
