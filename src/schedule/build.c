@@ -186,7 +186,7 @@ void schedule_attend_backward(struct schedule *s, const char *label,
 {
     struct operand operands[9];
     struct op op = new_op(s, OP_ATTEND_BACKWARD, label);
-    int needed = n > 0;
+    int needed = n > 0 && !is_empty(s, in[0]);
 
     for (int i = 0; i < 6; i++)
         operands[i] = (struct operand){ in[i], ACCESS_READ };
