@@ -4,6 +4,7 @@
 #include <config.h>
 
 #include "mpi/calibrate_internal.h"
+#include "mpi/run.h"
 
 #include <errno.h>
 #include <math.h>
@@ -105,27 +106,6 @@ void say(const struct calibration *c, const char *fmt, ...)
 
 /* ---- The machine -------------------------------------------------------- */
 
-/* OpenBLAS' own word, where the program has it. */
-extern char *openblas_get_config(void) __attribute__((weak));
-
-static char *software_versions(void)
-{
-    char library[MPI_MAX_LIBRARY_VERSION_STRING], word[64] = "MPI";
-    char blas[64] = "";
-    int length;
-
-    MPI_Get_library_version(library, &length);
-    /* "MPICH Version:      4.0.2" */
-    if (sscanf(library, "MPICH Version: %40s", word) == 1)
-        snprintf(library, sizeof library, "MPICH %s", word);
-    else
-        library[strcspn(library, ",\n")] = '\0';
-    if (openblas_get_config != NULL
-        && sscanf(openblas_get_config(), "OpenBLAS %40s", word) == 1)
-        snprintf(blas, sizeof blas, "OpenBLAS %s, ", word);
-    return xasprintf("%s, %s%s", library, blas, topo_version());
-}
-
 static char *iso_time(void)
 {
     char text[32];
@@ -167,7 +147,7 @@ static struct machine *this_machine(const struct calibration *c)
     m->measured_ranks = c->ranks;
     m->memory_bytes = topo_memory();
     m->shared_core = 1;
-    m->versions = software_versions();
+    m->versions = mpi_versions();
     m->created = iso_time();
     topo_bind(local);
     MPI_Comm_free(&node);
@@ -264,13 +244,7 @@ static void calibrate_frame(const struct calibration *c)
 
 static char *output_path(const struct calibrate_request *r)
 {
-    const char *local = getenv("SPAR_LOCAL"), *home = getenv("HOME");
-
-    if (r->output != NULL)
-        return xstrdup(r->output);
-    if (local != NULL && *local)
-        return xstrdup(local);
-    return xasprintf("%s/.config/spar/local.yaml", home ? home : ".");
+    return r->output ? xstrdup(r->output) : machine_local_path();
 }
 
 /* The folders above `path`. */

@@ -12,6 +12,9 @@ int mpi_start(int *argc, char ***argv);
 /* The same status on every rank; returns it. */
 int mpi_finish(int status);
 
+/* "spar 0.1.0, MPICH 4.0.2, hwloc 2.9.0"; the caller frees it. */
+char *mpi_versions(void);
+
 /* All pointers are borrowed. */
 struct run_request {
     const char *scenario;       /* path */

@@ -99,31 +99,12 @@ static struct trace_entry describe_entry(const struct session *s, int64_t i)
     return out;
 }
 
-extern char *openblas_get_config(void) __attribute__((weak));
-
-static char *software_versions(void)
-{
-    char library[MPI_MAX_LIBRARY_VERSION_STRING], word[48], blas[64] = "";
-    int length;
-
-    MPI_Get_library_version(library, &length);
-    for (char *c = library; *c; c++)
-        if (*c == '\t')
-            *c = ' ';
-    library[strcspn(library, "\n")] = '\0';
-    if (openblas_get_config
-        && sscanf(openblas_get_config(), "OpenBLAS %40s", word) == 1)
-        snprintf(blas, sizeof blas, ", OpenBLAS %s", word);
-    return xasprintf("%s, %s%s, %s", PACKAGE_STRING, library, blas,
-                     topo_version());
-}
-
 static int write_trace(struct session *s, const struct span *spans, int64_t n,
                        struct error *e)
 {
     int64_t entries = s->scenario->n_strategies;
     const char **hosts = xcalloc((size_t)s->ranks, sizeof *hosts);
-    char *versions = software_versions();
+    char *versions = mpi_versions();
     struct trace t = {
         .scenario_json = s->scenario->json, .command = s->request->command,
         .machine = s->machine_text ? s->machine_text : "",

@@ -5,8 +5,11 @@
 #include "base/file.h"
 #include "mpi/execute.h"
 #include "mpi/run.h"
+#include "topo/machine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void abort_all(int status)
 {
@@ -36,4 +39,17 @@ int mpi_finish(int status)
     die_set_routine(NULL);
     file_set_reader(NULL);
     return status;
+}
+
+char *mpi_versions(void)
+{
+    char library[MPI_MAX_LIBRARY_VERSION_STRING], word[64];
+    int length;
+
+    MPI_Get_library_version(library, &length);
+    if (sscanf(library, "MPICH Version: %40s", word) == 1)
+        snprintf(library, sizeof library, "MPICH %s", word);
+    else
+        library[strcspn(library, ",\n")] = '\0';
+    return xasprintf("%s, %s, %s", PACKAGE_STRING, library, topo_version());
 }

@@ -229,3 +229,11 @@ double machine_message_seconds(const struct machine *m, int64_t bytes)
         i++;
     return l->segments[i].latency + (double)bytes / l->segments[i].bandwidth;
 }
+
+char *machine_local_path(void)
+{
+    const char *local = getenv("SPAR_LOCAL"), *home = getenv("HOME");
+
+    return local && *local ? xstrdup(local)
+        : xasprintf("%s/.config/spar/local.yaml", home ? home : ".");
+}

@@ -73,6 +73,9 @@ struct machine {
  * format is shown and explained in scenarios/machines/unit.yaml. */
 struct machine *machine_parse(const char *path, const char *text, size_t size,
                               struct error *e);
+/* Where `calibrate` writes and `machine: local` reads: $SPAR_LOCAL, else
+ * ~/.config/spar/local.yaml. The caller frees it. */
+char *machine_local_path(void);
 /* The same format; what machine_parse() reads back equal. -1: `out` failed. */
 int machine_write(const struct machine *m, FILE *out);
 void machine_destroy(struct machine *m);

@@ -128,20 +128,11 @@ int entries_apply(const struct scenario *s, int64_t ranks, struct error *e)
 
 /* ---- Machine ------------------------------------------------------------- */
 
-/* Where `spar calibrate` writes. */
-static char *local_path(void)
-{
-    const char *local = getenv("SPAR_LOCAL"), *home = getenv("HOME");
-
-    return local && *local ? xstrdup(local)
-        : xasprintf("%s/.config/spar/local.yaml", home ? home : "");
-}
-
 static char *local_text(struct scenario *s, char **path, size_t *size,
                         struct error *e)
 {
     struct error why = { 0 };
-    const char *file = *path = local_path();
+    const char *file = *path = machine_local_path();
     char *text = file_read(&file, 1, &(int){ 0 }, size, &why);
 
     if (!text)

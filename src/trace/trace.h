@@ -82,7 +82,7 @@ struct trace {
     const char *scenario_json;  /* the full scenario as run */
     const char *command;        /* attribute history */
     const char *machine;        /* machine file text, "" if none */
-    const char *versions;       /* "MPICH 4.0.2, OpenBLAS 0.3.21, ..." */
+    const char *versions;       /* "spar 0.1.0, MPICH 4.0.2, ..." */
     int64_t n_names, n_kinds, n_lanes;
     const char **names, **kinds;
     const char **lanes;         /* names, by span.lane; none: n_lanes 0 */
