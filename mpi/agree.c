@@ -48,8 +48,8 @@ int agree_equal(uint64_t value, MPI_Comm comm)
     return least[0] == ~least[1];
 }
 
-char *agree_file(const char *path, size_t *size, MPI_Comm comm,
-                 struct error *e)
+char *agree_file(const char *const *paths, int n, int *which, size_t *size,
+                 MPI_Comm comm, struct error *e)
 {
     int rank, failed;
     char *text = NULL;
@@ -57,7 +57,7 @@ char *agree_file(const char *path, size_t *size, MPI_Comm comm,
 
     MPI_Comm_rank(comm, &rank);
     if (rank == 0) {
-        text = file_read_local(path, size, e);
+        text = file_read_first(paths, n, which, size, e);
         bytes = text ? *size : 0;
     }
     failed = rank == 0 && !text;
@@ -66,6 +66,9 @@ char *agree_file(const char *path, size_t *size, MPI_Comm comm,
         MPI_Bcast(e, (int)sizeof *e, MPI_BYTE, 0, comm);
         return NULL;
     }
+    MPI_Bcast(which, 1, MPI_INT, 0, comm);
+    if (*which >= n)            /* rank 0 has a longer list */
+        *which = n - 1;
     MPI_Bcast(&bytes, 1, MPI_UINT64_T, 0, comm);
     if (rank)
         text = xmalloc(bytes + 1);

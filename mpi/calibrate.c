@@ -270,8 +270,9 @@ static int check_output(const char *path, struct error *e)
 
     if (make_folders(path, e) != 0)
         return -1;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return fail(e, "%s: %s", path, strerror(EISDIR));
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return fail(e, "%s: %s", path, S_ISDIR(st.st_mode)
+                    ? strerror(EISDIR) : "not a plain file");
     char *folder = xstrdup(path), *slash = strrchr(folder, '/');
     if (slash != NULL)
         slash[slash == folder] = '\0';

@@ -17,10 +17,11 @@
  * Collective.  If any rank's rc != 0: rank 0 prints the text of the lowest
  * failing rank ("spar: ..."), and every rank gets that status.  Else 0. */
 int agree(int rc, const struct error *e, MPI_Comm comm);
-/* Rank 0 reads the file; every rank gets the same bytes (NUL-terminated, caller
- * frees). NULL and the same *e on every rank. */
-char *agree_file(const char *path, size_t *size, MPI_Comm comm,
-                 struct error *e);
+/* Rank 0 reads the first of its n paths that it can open; every rank gets the
+ * same bytes (NUL-terminated, caller frees) and *which, whatever its own list.
+ * NULL and the same *e on every rank. */
+char *agree_file(const char *const *paths, int n, int *which, size_t *size,
+                 MPI_Comm comm, struct error *e);
 /* A broadcast from rank 0 for which the others wait asleep: rank 0 may be long
  * about something else, and have the core. */
 void nap_bcast(void *data, int bytes, MPI_Comm comm);

@@ -21,6 +21,7 @@ struct work_place {
     struct memory memory;
     struct transport *transport;
     double flops;               /* of all ranks */
+    double largest;             /* flops of the largest op of any rank */
     int64_t sent;               /* bytes of one repetition */
 };
 
@@ -41,6 +42,17 @@ static int64_t *gather(const struct session *s, int64_t mine)
     return all;
 }
 
+static double largest_op(const struct schedule *s)
+{
+    double flops = 0;
+
+    for (int64_t i = 0; i < s->n_ops; i++) {
+        double f = op_work(s, &s->ops[i]).flops;
+        flops = f > flops ? f : flops;
+    }
+    return flops;
+}
+
 static void build(struct work_place *w)
 {
     struct session *s = w->s;
@@ -54,6 +66,8 @@ static void build(struct work_place *w)
     free(hashes);
     w->flops = schedule_flops(w->schedule);
     MPI_Allreduce(MPI_IN_PLACE, &w->flops, 1, MPI_DOUBLE, MPI_SUM, s->comm);
+    w->largest = largest_op(w->schedule);
+    MPI_Allreduce(MPI_IN_PLACE, &w->largest, 1, MPI_DOUBLE, MPI_MAX, s->comm);
     x->flops = w->flops;
     x->pairs = gather(s, schedule_pairs(w->schedule));
     x->peak_bytes = gather(s, (int64_t)w->schedule->peak_bytes);
@@ -137,8 +151,8 @@ static int64_t repeat_once(struct work_place *w, int32_t repeat, int recorded)
     struct execute_options o = {
         .kernel = s->kernel, .spool = s->spool, .record = recorded,
         .entry = (int32_t)w->index, .repeat = repeat,
-        /* A minute longer than all of it at a crawl: someone is stuck. */
-        .stall_seconds = 60 + w->flops / 1e9,
+        /* Longer than a minute and some ops at a crawl: someone is stuck. */
+        .stall_seconds = 60 + 8 * w->largest / 1e9,
     };
 
     MPI_Barrier(s->comm);

@@ -259,7 +259,7 @@ static int check_memory(struct session *s, struct error *e)
         if (!s->entries[i].plan)
             continue;
         struct schedule *schedule = plan_build(s->entries[i].plan, s->rank);
-        struct error mine;
+        struct error mine = { 0 };
         if (memory_fits(s, schedule, &mine) && !rc) {
             rc = -1;
             *e = mine;

@@ -17,9 +17,10 @@ static void abort_all(int status)
     exit(status);
 }
 
-static char *read_agreed(const char *path, size_t *size, struct error *e)
+static char *read_agreed(const char *const *paths, int n, int *which,
+                         size_t *size, struct error *e)
 {
-    return agree_file(path, size, MPI_COMM_WORLD, e);
+    return agree_file(paths, n, which, size, MPI_COMM_WORLD, e);
 }
 
 int mpi_start(int *argc, char ***argv)

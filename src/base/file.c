@@ -9,11 +9,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static file_reader reader = file_read_local;
+static file_reader reader = file_read_first;
 
 void file_set_reader(file_reader routine)
 {
-    reader = routine ? routine : file_read_local;
+    reader = routine ? routine : file_read_first;
 }
 
 char *file_read_local(const char *path, size_t *size, struct error *e)
@@ -44,13 +44,13 @@ char *file_read_local(const char *path, size_t *size, struct error *e)
     return text;
 }
 
-char *file_read(const char *const *paths, int n, int *which, size_t *size,
-                struct error *e)
+char *file_read_first(const char *const *paths, int n, int *which,
+                      size_t *size, struct error *e)
 {
-    struct error first = { 0 }, other;
+    struct error first = { 0 }, other = { 0 };
 
     for (int i = 0; i < n; i++) {
-        char *text = reader(paths[i], size, i ? &other : &first);
+        char *text = file_read_local(paths[i], size, i ? &other : &first);
         if (text) {
             *which = i;
             return text;
@@ -59,6 +59,12 @@ char *file_read(const char *const *paths, int n, int *which, size_t *size,
     if (e)
         *e = first;
     return NULL;
+}
+
+char *file_read(const char *const *paths, int n, int *which, size_t *size,
+                struct error *e)
+{
+    return reader(paths, n, which, size, e);
 }
 
 char *file_beside(const char *from, const char *path)

@@ -17,9 +17,14 @@ char *file_read(const char *const *paths, int n, int *which, size_t *size,
 /* Read one file here, on this process. */
 char *file_read_local(const char *path, size_t *size, struct error *e);
 
-/* How file_read() reads one file; NULL: file_read_local. */
-typedef char *(*file_reader)(const char *path, size_t *size,
-                             struct error *e);
+/* The first of n paths that this process can open. */
+char *file_read_first(const char *const *paths, int n, int *which,
+                      size_t *size, struct error *e);
+
+/* How file_read() reads; NULL: file_read_first. One call of it per file_read(),
+ * whatever the list, so that ranks whose lists differ stay together. */
+typedef char *(*file_reader)(const char *const *paths, int n, int *which,
+                             size_t *size, struct error *e);
 void file_set_reader(file_reader reader);
 
 /* `path` as seen from the file `from`: joined to its folder if relative. */

@@ -228,7 +228,7 @@ static int stuck(struct stage *g, int64_t left)
 
     for (int64_t r = 0; r < g->c->ranks && named < 6; r++)
         for (int lane = 0; lane < LANES && named < 6; lane++) {
-            char name[128];
+            char name[96];
             int32_t i = head(g, r, lane);
             if (i < 0)
                 continue;

@@ -20,6 +20,8 @@ void pair_sum(struct schedule *s, struct pair dst, enum access access,
 {
     struct tile k[8], v[8];
 
+    if (n > 8)
+        die("pair_sum: %lld pairs, 8 at most", (long long)n);
     for (int64_t i = 0; i < n; i++) {
         k[i] = p[i].k;
         v[i] = p[i].v;
