@@ -111,16 +111,21 @@ static int report(struct session *s)
     struct error e[2] = { { 0 } };
     int status = SPAR_OK;
 
-    progress("writing %s", s->output);
-    int rc[2] = { trace_assemble(s, &e[0]),
-                  s->request->tensors ? write_tensors(s, &e[1]) : 0 };
-    progress_end();
     for (int64_t i = 0; i < n; i++) {
         rows[i] = describe(s, i);
         if (!rows[i].reason && !rows[i].passed)
             status = SPAR_FAILED;
     }
+    progress("writing %s", s->output);
+    int rc[2] = { trace_assemble(s, &e[0]), 0 };
+    if (s->request->tensors)    /* wrong results replace nothing */
+        rc[1] = status ? fail(&e[1], "%s: not written, since the run failed",
+                              s->request->tensors)
+                       : write_tensors(s, &e[1]);
+    progress_end();
     (s->request->json ? results_json : results_text)(stdout, rows, n);
+    if (fflush(stdout) || ferror(stdout))
+        status = SPAR_FAILED;   /* said when the command ends */
     for (int i = 0; i < 2; i++)
         if (rc[i]) {
             fprintf(stderr, "spar: %s\n", e[i].text);

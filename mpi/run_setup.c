@@ -202,9 +202,10 @@ static int check_outputs(struct session *s, struct error *e)
     s->folder = xasprintf("%s.part", s->output);
     if (s->rank)
         return 0;
-    if (output_check(s->output, e))
+    const char *const taken[] = { r->scenario, s->scenario->input, s->output };
+    if (output_check(s->output, taken, 2, e))
         return -1;
-    return r->tensors ? output_check(r->tensors, e) : 0;
+    return r->tensors ? output_check(r->tensors, taken, 3, e) : 0;
 }
 
 static int make_folder(struct session *s, struct error *e)

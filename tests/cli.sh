@@ -165,10 +165,12 @@ point "run: JSON"
 point "run: its files and no others"
 spar compare "$temporary/r.h5" "$temporary/s.h5" && says out 'makespan'
 point "run and sim compare"
+echo old > "$temporary/tensors.h5"
 spar run "$small" -o "$temporary/r.h5" --format json \
-    --set 'run.transport=none'
-[ $? = 1 ] && json 'not all(s["passed"] for s in x)'
-point "run: a failed verification is status 1 and one JSON value"
+    --output-tensors "$temporary/tensors.h5" --set 'run.transport=none'
+[ $? = 1 ] && [ "$(cat "$temporary/tensors.h5")" = old ] &&
+    json 'not all(s["passed"] for s in x)'
+point "run: failed verification: status 1, one JSON value, no tensors"
 launch=
 spar run "$small"; [ $? = 2 ] && silent out && says err 'mpiexec -n 2'
 point "run started alone says how to start it"

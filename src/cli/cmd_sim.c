@@ -245,7 +245,8 @@ static int sim_exec(const struct call *call, struct error *e)
     char *path = o->output ? xstrdup(o->output)
         : scenario_output(s->path, ".sim.h5");
     if (!scenario_need_ranks(s, e) && !entries_apply(s, s->ranks, e)
-        && !output_check(path, e))
+        && !output_check(path, (const char *const[]){ s->path, s->input }, 2,
+                         e))
         rc = sim_scenario(s, call, path, e);
     free(path);
     scenario_destroy(s);

@@ -9,10 +9,26 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int output_check(const char *path, struct error *e)
+static int is_same(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return !strcmp(a, b)
+        || (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev
+            && x.st_ino == y.st_ino);
+}
+
+int output_check(const char *path, const char *const *taken, int n,
+                 struct error *e)
 {
     struct stat st;
 
+    if (!*path)
+        return fail(e, "an output has an empty name");
+    for (int i = 0; i < n; i++)
+        if (taken[i] && is_same(path, taken[i]))
+            return fail(e, "%s: cannot be written: the command needs it "
+                        "otherwise", path);
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return fail(e, "%s: cannot be written: %s", path,
                     S_ISDIR(st.st_mode) ? "is a folder" : "not a plain file");

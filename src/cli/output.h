@@ -6,7 +6,9 @@
 
 #include "base/base.h"
 
-/* Could `path` be written, as a temporary file that is then renamed? */
-int output_check(const char *path, struct error *e);
+/* Could `path` be written, as a temporary file that is then renamed, and is it
+ * none of the n files (NULL: none) that the command reads or writes besides? */
+int output_check(const char *path, const char *const *taken, int n,
+                 struct error *e);
 
 #endif
