@@ -339,15 +339,12 @@ int calibrate_command(const struct calibrate_request *request)
     struct calibration c = { .request = request, .least_seconds = 0.02,
                              .batches = 5 };
     struct error e = { 0 };
-    int started, rc;
+    int rc;
 
     if (request->quick) {
         c.least_seconds = 0.004;
         c.batches = 3;
     }
-    MPI_Initialized(&started);
-    if (!started)
-        MPI_Init(NULL, NULL);
     MPI_Comm_dup(MPI_COMM_WORLD, &c.comm);
     MPI_Comm_rank(c.comm, &c.rank);
     MPI_Comm_size(c.comm, &c.ranks);
@@ -356,7 +353,5 @@ int calibrate_command(const struct calibrate_request *request)
     if (rc == 0)
         rc = measure_and_write(&c, &e);
     MPI_Comm_free(&c.comm);
-    if (!started)
-        MPI_Finalize();
     return rc;
 }

@@ -21,9 +21,9 @@ struct calibrate_request {
     int quick;                  /* coarse grid: 10-15 s at the defaults */
 };
 
-/* Collective over MPI_COMM_WORLD: initialises MPI if nobody has, and then
- * finalises it.  All ranks measure at the same time, as in a run; with two or
- * more also messages, between ranks 0 and 1.  Rank 0 prints what was found and
+/* Collective over MPI_COMM_WORLD, between mpi_start() and mpi_finish().  All
+ * ranks measure at the same time, as in a run; with two or more also messages,
+ * between the first and the last.  Rank 0 prints what was found and
  * writes the file (temporary name, then rename).
  * Returns the exit status, the same on every rank. */
 int calibrate_command(const struct calibrate_request *request);

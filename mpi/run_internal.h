@@ -42,7 +42,7 @@ struct session {
     char *output, *folder;      /* trace; spool */
     int folder_made;            /* by me, rank 0 */
     struct spool *spool;
-    struct trace_clock *clocks; /* [ranks], rank 0 */
+    struct trace_clock *clocks; /* [ranks] */
     char (*hosts)[64];          /* [ranks], rank 0 */
     int64_t clock_start;        /* ns */
     struct verify *verify;      /* rank 0; made for the first entry */

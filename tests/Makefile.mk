@@ -88,6 +88,7 @@ golden: spar
 EXTRA_PROGRAMS += %D%/bench_kernel
 %C%_bench_kernel_SOURCES = %D%/bench_kernel.c
 %C%_bench_kernel_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS)
+%C%_bench_kernel_LDADD = $(LDADD) $(OPENBLAS_LIBS)
 bench: %D%/bench_kernel
 	%D%/bench_kernel
 CLEANFILES += $(EXTRA_PROGRAMS) mpi-tap.lock

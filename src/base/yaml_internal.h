@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Between yaml.c and yaml_set.c. */
+ * Between yaml.c, yaml_fields.c and yaml_set.c. */
 #ifndef SPAR_YAML_INTERNAL_H
 #define SPAR_YAML_INTERNAL_H
 

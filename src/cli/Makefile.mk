@@ -36,7 +36,7 @@ libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 # In link order: users before what they use.
 local_archives = libmodels.a librun.a libstrategy.a libschedule.a libjob.a \
 	libkernel.a libtopo.a libtrace.a libbase.a
-local_libs = $(OPENBLAS_LIBS) $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS)
+local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS)
 
 bin_PROGRAMS += spar
 spar_SOURCES = %D%/main.c

@@ -105,18 +105,3 @@ int64_t job_pairs(const struct job *job)
     }
     return pairs;
 }
-
-uint64_t job_hash(const struct job *job)
-{
-    const struct transformer *t = &job->transformer;
-    const int64_t numbers[] = {
-        t->heads, t->kv_heads, t->head_dim, t->value_dim,
-        job->mask.left, job->mask.right, job->pass, job->dtype,
-        job->wire_grad, job->wire_partial, job->sequences
-    };
-    uint64_t h = hash_bytes(1, numbers, sizeof numbers);
-
-    h = hash_bytes(h, &job->scale, sizeof job->scale);
-    return hash_bytes(h, job->lengths,
-                      (size_t)job->sequences * sizeof *job->lengths);
-}

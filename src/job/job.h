@@ -60,7 +60,4 @@ static inline int64_t job_group(const struct job *job)
 /* Visible (query, key) pairs of one head, all sequences. */
 int64_t job_pairs(const struct job *job);
 
-/* Hash over everything above; equal on ranks that mean the same job. */
-uint64_t job_hash(const struct job *job);
-
 #endif

@@ -20,15 +20,16 @@ libkernel_a_SOURCES = \
 	%D%/kernel.h \
 	%D%/null.c \
 	%D%/vector.h
-libkernel_a_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS)
-libkernel_a_LIBADD = \
-	$(libavx2_a_OBJECTS) $(libavx512_a_OBJECTS) $(liboracle_a_OBJECTS)
+libkernel_a_LIBADD = $(liboracle_a_OBJECTS)
+if X86_64
+libkernel_a_LIBADD += $(libavx2_a_OBJECTS) $(libavx512_a_OBJECTS)
+endif
 libkernel_a_DEPENDENCIES = $(libkernel_a_LIBADD)
 
 libavx2_a_SOURCES = %D%/cpu_avx2.c
-libavx2_a_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS) -mavx2 -mfma -mf16c
+libavx2_a_CFLAGS = $(AM_CFLAGS) -mavx2 -mfma -mf16c
 libavx512_a_SOURCES = %D%/cpu_avx512.c
-libavx512_a_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS) -mavx512f -mavx512bw \
+libavx512_a_CFLAGS = $(AM_CFLAGS) -mavx512f -mavx512bw \
 	-mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 
 liboracle_a_SOURCES = %D%/oracle.c %D%/oracle_block.c %D%/oracle_block.h \

@@ -69,7 +69,7 @@ void lanes_clear(struct lanes *l);
 /* Op at the head of all its lanes, with every dependency done. */
 int lanes_ready(const struct lanes *l, int32_t op);
 void lanes_done(struct lanes *l, int32_t op);
-/* " op 3 forward.step1.kv.recv (waits for 2);..." of the ops at lane heads. */
+/* " op 3 forward.step1.kv.recv (after op 2), ..." of the ops at lane heads. */
 void lanes_describe(const struct lanes *l, char *text, size_t size);
 
 #endif

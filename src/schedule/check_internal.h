@@ -236,7 +236,7 @@ int check_collective(struct checker *c, const struct entry *members,
                      int64_t n);
 
 /* Is the history of these tokens all that is visible to (of) them under these
- * query heads, once each?  0, or -1 and prover.text (check_prove.c). */
+ * query heads, once each?  If not, prover.text says why (check_prove.c). */
 int check_claim(struct checker *c, struct claim claim);
 /* The same for spans in a tile of `heads` heads. */
 int check_complete(struct checker *c, const struct spans *s, int32_t heads,

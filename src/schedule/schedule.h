@@ -239,7 +239,7 @@ void schedule_collective(struct schedule *s, const char *label,
                          int64_t tiles_per_message, const struct tile *tiles,
                          int64_t n);
 
-/* Append an op as it is (tests, mutations, lowering): operands are interned,
+/* Append an op as it is (tests, mutations): operands are interned,
  * dependencies inferred. */
 void schedule_op(struct schedule *s, struct op op, const struct operand *o,
                  int64_t n);
@@ -251,7 +251,8 @@ void schedule_freeze(struct schedule *s);
 /* ---- Reading ---------------------------------------------------------------- */
 
 /* Work of an op: flops of visible pairs (2 (D + E) forward, 6 D + 4 E backward,
- * D = head_dim, E = value_dim), visible (q, k, head) triples, bytes read and
+ * D = head_dim, E = value_dim; of other ops that compute one per 4 bytes they
+ * touch), visible (q, k, head) triples, bytes read and
  * written in memory, payload bytes that leave the rank and that arrive (a
  * collective: as in interface.md section 4; own slices do not count). */
 struct work {

@@ -59,16 +59,6 @@ int32_t plan_ranks(const struct plan *p)
     return p->ranks;
 }
 
-const struct strategy *plan_strategy(const struct plan *p)
-{
-    return p->strategy;
-}
-
-const struct position_map *plan_map(const struct plan *p, int32_t rank)
-{
-    return pool_map_get(p->pool, p->maps[rank]);
-}
-
 static struct view root_view(const struct plan *p, int32_t rank)
 {
     const struct transformer *t = &p->job->transformer;

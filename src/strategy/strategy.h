@@ -45,8 +45,6 @@ struct plan *plan_create(const struct job *job, const struct strategy *st,
 void plan_destroy(struct plan *p);
 struct pool *plan_pool(struct plan *p);
 int32_t plan_ranks(const struct plan *p);
-const struct strategy *plan_strategy(const struct plan *p);
-const struct position_map *plan_map(const struct plan *p, int32_t rank);
 /* The frozen schedule of one rank (forward, and backward if the pass has it);
  * the caller destroys it before the plan. */
 struct schedule *plan_build(struct plan *p, int32_t rank);

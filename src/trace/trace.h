@@ -9,6 +9,8 @@
 
 #include "base/base.h"
 
+#include <stdio.h>
+
 /* One op once.  Times in ns since the start of the repeat (common clock). */
 struct span {
     int64_t start, end;
@@ -20,7 +22,7 @@ struct span {
 
 /* What is known of op `op` of a rank besides its time. */
 struct op_record {
-    uint32_t name, kind;        /* index into trace_meta.names, .kinds */
+    uint32_t name, kind;        /* index into the trace's names, kinds */
     int32_t step, peer;         /* -1: none */
     int64_t bytes;              /* payload moved by a send, recv, collective */
     double flops;
@@ -104,7 +106,6 @@ void trace_destroy(struct trace *t);            /* of trace_read() */
 
 /* ---- Reports ---------------------------------------------------------------
  * Written to `out`; `json`: one JSON value. */
-#include <stdio.h>
 /* Joins by (entry, rank, op), repeats by their median; refuses unequal
  * schedule hashes.  Per entry: makespan, time per kind of op, where the time
  * of each rank's compute lane went (busy + wait for data + delay + tail, as
