@@ -106,24 +106,14 @@ static double memory_seconds(const struct machine *m, const struct schedule *s,
 double op_seconds(const struct machine *m, const char *kernel,
                   const struct schedule *s, const struct op *op)
 {
-    switch ((enum op_kind)op->kind) {
-    case OP_ATTEND:
-    case OP_ATTEND_BACKWARD:
-        if (op_work(s, op).pairs > 0)
-            return m->op_overhead + attend_seconds(m, kernel, s, op);
-        return m->op_overhead + memory_seconds(m, s, op);
-    case OP_DELTA:
-    case OP_MERGE:
-    case OP_SUM:
-    case OP_COPY:
-        return m->op_overhead + memory_seconds(m, s, op);
-    case OP_SEND:
-    case OP_RECV:
-    case OP_COLLECTIVE:
-    case OP_KINDS:
-        break;
-    }
-    return 0;
+    int attends = op->kind == OP_ATTEND || op->kind == OP_ATTEND_BACKWARD;
+
+    if (op->kind == OP_SEND || op->kind == OP_RECV
+        || op->kind == OP_COLLECTIVE)
+        return 0;
+    if (attends && op_work(s, op).pairs > 0)
+        return m->op_overhead + attend_seconds(m, kernel, s, op);
+    return m->op_overhead + memory_seconds(m, s, op);
 }
 
 int simulate_ready(const struct schedule *const *schedules, int64_t ranks,

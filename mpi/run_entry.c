@@ -82,7 +82,7 @@ static void build(struct work_place *w)
 
 static int n_results(const struct session *s)
 {
-    return s->scenario->job.pass == PASS_FORWARD ? RESULT_LSE + 1 : RESULTS;
+    return job_has_backward(&s->scenario->job) ? RESULTS : RESULT_LSE + 1;
 }
 
 /* Elements of a result. */

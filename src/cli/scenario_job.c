@@ -199,7 +199,7 @@ static int read_pass(struct yaml *y, int node, enum pass *pass,
 
     if (yaml_word(y, node, "job.pass", words, &p, e))
         return -1;
-    if (p >= PASSES)
+    if (p >= PASS_DECODE)
         return yaml_fail(y, node, "job.pass", e, "decode is not available "
                          "yet");
     *pass = (enum pass)p;

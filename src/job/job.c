@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const pass_names[] = { "forward", "forward_backward", NULL };
-const char *const mask_names[] = { "full", "causal", "window", NULL };
+const char *const pass_names[] = { "forward", "forward_backward", "decode",
+                                   NULL };
+const char *const mask_names[] = { "full", "causal", "window", "star", NULL };
+const char *const attention_names[] = { "softmax", "linear", NULL };
+const char *const feature_names[] = { "identity", "elu1", "relu", NULL };
 
 enum { MAX_HEADS = 1 << 20 };
 static const int64_t max_tokens = (int64_t)1 << 40;
@@ -73,11 +76,31 @@ static int lengths_finish(struct job *job, const int64_t *lengths, int64_t n,
     return 0;
 }
 
+static int queries_finish(struct job *job, struct error *e)
+{
+    if (!job->queries)
+        job->queries = 1;
+    if (job->queries < 1 || job->queries > job->tokens)
+        return fail_usage(e, "queries: %lld is not between 1 and the %lld "
+                          "tokens", (long long)job->queries,
+                          (long long)job->tokens);
+    if (job->pass != PASS_DECODE)
+        return 0;
+    if (job->queries > MAX_QUERIES)
+        return fail_usage(e, "queries: %lld is more than %d in decode",
+                          (long long)job->queries, MAX_QUERIES);
+    if (job->sequences > 1)
+        return fail_usage(e, "sequence: decode takes one, not %lld packed",
+                          (long long)job->sequences);
+    return 0;
+}
+
 int job_finish(struct job *job, const int64_t *lengths, int64_t sequences,
                struct error *e)
 {
     if (transformer_finish(&job->transformer, e) || mask_finish(&job->mask, e)
-        || lengths_finish(job, lengths, sequences, e)) {
+        || lengths_finish(job, lengths, sequences, e)
+        || queries_finish(job, e)) {
         job_clear(job);
         return -1;
     }
@@ -90,13 +113,70 @@ void job_clear(struct job *job)
 {
     free(job->lengths);
     free(job->offsets);
+    free(job->linear.slopes);
+    free(job->pattern);
     job->lengths = job->offsets = NULL;
+    job->linear.slopes = NULL;
+    job->pattern = NULL;
+}
+
+int64_t job_layers(const struct job *job)
+{
+    return job->pattern ? (int64_t)strlen(job->pattern) : 1;
+}
+
+enum attention job_attention(const struct job *job, int64_t layer)
+{
+    if (!job->pattern)
+        return job->attention;
+    return job->pattern[layer] == 'L' ? ATTENTION_LINEAR : ATTENTION_SOFTMAX;
+}
+
+int64_t job_first_query(const struct job *job)
+{
+    return job->pass == PASS_DECODE ? job->tokens - job->queries : 0;
+}
+
+void alibi_slopes(int64_t heads, double *slopes)
+{
+    int64_t power = 1;
+
+    while (2 * power <= heads)
+        power *= 2;
+    for (int64_t h = 0; h < heads; h++)
+        slopes[h] = h < power
+            ? exp2(-8.0 * (double)(h + 1) / (double)power)
+            : exp2(-4.0 * (double)(2 * (h - power) + 1) / (double)power);
+}
+
+/* Star: a triangle per block, the part of the anchor before the block, and
+ * whole rows for the queries. */
+static int64_t star_pairs(const struct job *job)
+{
+    const struct star *m = &job->star;
+    int64_t pairs = 0;
+
+    for (int64_t i = 0; i < job->tokens; i++) {
+        int64_t block = i / m->block * m->block;
+        int64_t anchor = min64(m->anchor, block);
+        pairs += i < m->context ? anchor + i - block + 1 : i + 1;
+    }
+    return pairs;
 }
 
 int64_t job_pairs(const struct job *job)
 {
     int64_t left = job->mask.left, right = job->mask.right, pairs = 0;
 
+    if (job->mask.kind == MASK_STAR)
+        return star_pairs(job);
+    if (job->pass == PASS_DECODE) {
+        int64_t first = job_first_query(job);
+        struct segment s = { 0, job->queries, 0, job->tokens,
+                             right < 0 ? BAND_LOW : -right - first,
+                             left < 0 ? BAND_HIGH : left - first };
+        return segment_pairs(&s);
+    }
     for (int64_t i = 0; i < job->sequences; i++) {
         struct segment s = { 0, job->lengths[i], 0, job->lengths[i],
                              right < 0 ? BAND_LOW : -right,

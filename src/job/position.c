@@ -87,7 +87,7 @@ static void shard_zigzag(struct map_builder *b, const struct job *job,
 static void shard_striped(struct map_builder *b, const struct job *job,
                           int64_t block, int64_t N, int64_t r)
 {
-    if (block == 1) {
+    if (block <= 1) {
         push_tokens(b, job, r, job->tokens, N);
         return;
     }

@@ -29,7 +29,7 @@ struct position_map {
 
 /* The shard of rank r of N.  Contiguous cuts the packed axis in N; zigzag cuts
  * each sequence in 2N (rank r: chunks r and 2N-1-r); striped gives packed token
- * t to rank floor(t/block) mod N.  Any N, any length; empty shards are legal. */
+ * t to rank floor(t/block) mod N (block 0 as 1).  Any N, any length; empty shards are legal. */
 struct position_map *position_map_shard(const struct job *job,
                                         enum layout layout, int64_t block,
                                         int64_t ranks, int64_t rank);

@@ -52,6 +52,41 @@ struct attend_args {
     struct poll poll;
 };
 
+/* Attention with materialised scores (RSA, Li et al., arXiv:2105.13120).
+ * Scores of a block: [nq, H, nk] fp32, nk the width; -inf where nothing is
+ * visible, 0 once they are weights. */
+struct scores_args {
+    struct tensor x;            /* [nq, H, W]: q, or do; weigh*: p or ds */
+    struct tensor y;            /* [nk, Hk, W]: k, or v; weigh_transposed: q or
+                                   do, [nq, H, W] */
+    struct tensor out;          /* scores [nq, H, nk]; weigh: [nq, H, W];
+                                   weigh_transposed: [nk, Hk, W] */
+    int store;                  /* 1: overwrite every row of out; 0: add */
+    int64_t group;
+    const struct segment *segments;
+    int64_t n_segments;
+    struct poll poll;
+};
+
+/* Linear attention on one chunk (schedule.h, "States"): n rows that are
+ * consecutive tokens. A state is [1, H, D * E] fp32, row-major D x E. */
+struct linear_args {
+    struct tensor q;            /* [n, H, D] job dtype */
+    struct tensor k;            /* [n, Hk, D] */
+    struct tensor v;            /* [n, Hk, E] */
+    struct tensor d_o;          /* [n, H, E] */
+    struct tensor o;            /* [n, H, E] fp32 or job dtype (store) */
+    struct tensor dq;           /* [n, H, D] fp32 or job dtype (store) */
+    struct tensor dk;           /* [n, Hk, D] fp32 or job dtype (store) */
+    struct tensor dv;           /* [n, Hk, E] fp32 or job dtype (store) */
+    struct tensor state;        /* [1, H, D * E] */
+    int store_o, store_dq, store_dk, store_dv;  /* 0: add, fp32 */
+    int64_t group;
+    int feature;                /* enum feature: 0 x, 1 elu(x) + 1, 2 relu */
+    const double *slopes;       /* by global query head; NULL: no decay */
+    struct poll poll;
+};
+
 struct kernel_backend {
     const char *name, *summary;
     /* 0, or -1 with the reason why it cannot run here. */
@@ -67,6 +102,36 @@ struct kernel_backend {
     /* dst = (store ? 0 : dst) + sum of n <= 8 sources, converted. */
     void (*sum)(struct tensor dst, int store, const struct tensor *src,
                 int64_t n);
+    /* num = o exp(lse - m), den = exp(lse - m); 0 where lse is -inf. */
+    void (*rescale)(struct tensor o, struct tensor lse, struct tensor m,
+                    struct tensor num, struct tensor den);
+    /* o = num / den, lse = m + ln den; (0, -inf) where den is 0. */
+    void (*normalize)(struct tensor num, struct tensor den, struct tensor m,
+                      struct tensor o, struct tensor lse);
+    /* out = x yT; out = x y; out = xT y (summed over the query heads of a KV
+     * head). */
+    void (*scores)(const struct scores_args *a);
+    void (*weigh)(const struct scores_args *a);
+    void (*weigh_transposed)(const struct scores_args *a);
+    /* Of n blocks of the same rows, in place: p = softmax(scale * s) over all
+     * of them; lse [nq, H, 1].  A row without visible key: p 0, lse -inf. */
+    void (*softmax)(const struct tensor *s, int64_t n, struct tensor lse,
+                    float scale);
+    /* ds = p * (dp - delta) * scale in place of dp; 0 where p is 0. */
+    void (*softmax_backward)(struct tensor dp, struct tensor p,
+                             struct tensor delta, float scale);
+    /* Linear attention. state: a->state is overwritten, from k, v; or
+     * (backward) from q, d_o. */
+    void (*state)(const struct linear_args *a, int backward);
+    /* dst = (store ? 0 : lambda^spans[0] dst) + sum of lambda^span src[i]; spans
+     * one more than n unless `store`. */
+    void (*state_scan)(struct tensor dst, int store, const struct tensor *src,
+                       int64_t n, const int64_t *spans, const double *slopes);
+    void (*linear_intra)(const struct linear_args *a);
+    void (*linear_inter)(const struct linear_args *a);
+    void (*linear_intra_backward)(const struct linear_args *a);
+    void (*linear_inter_dq)(const struct linear_args *a);
+    void (*linear_inter_dkv)(const struct linear_args *a);
 };
 
 extern const struct kernel_backend *const kernel_backends[];  /* NULL last */

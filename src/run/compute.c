@@ -204,6 +204,171 @@ static void call_copy(const struct call *c)
     tile_copy(c->memory, c->o[0].tile, c->o[1].tile);
 }
 
+static void call_rescale(const struct call *c)
+{
+    c->kernel->rescale(at(c, 0), at(c, 1), at(c, 2), at(c, 3), at(c, 4));
+}
+
+static void call_normalize(const struct call *c)
+{
+    c->kernel->normalize(at(c, 0), at(c, 1), at(c, 2), at(c, 3), at(c, 4));
+}
+
+/* ---- Materialised scores ------------------------------------------------ */
+
+static struct scores_args scores_args(const struct call *c, int out, int x,
+                                      int y)
+{
+    struct scores_args a = {
+        .x = at(c, x), .y = at(c, y), .out = at(c, out),
+        .store = stores(c, out), .group = job_group(c->schedule->job),
+        .poll = c->poll,
+    };
+
+    a.segments = pool_segments_get(c->schedule->pool, c->op->segments,
+                                   &a.n_segments);
+    return a;
+}
+
+static void call_scores(const struct call *c)
+{
+    struct scores_args a = scores_args(c, 2, 0, 1);
+
+    c->kernel->scores(&a);
+}
+
+static void call_weigh(const struct call *c)
+{
+    struct scores_args a = scores_args(c, 0, 1, 2);
+
+    c->kernel->weigh(&a);
+}
+
+static void call_weigh_transposed(const struct call *c)
+{
+    struct scores_args a = scores_args(c, 0, 1, 2);
+
+    c->kernel->weigh_transposed(&a);
+}
+
+static void call_softmax(const struct call *c)
+{
+    struct tensor *s = xmalloc((size_t)c->n * sizeof *s);
+
+    for (int64_t i = 1; i < c->n; i++)
+        s[i - 1] = at(c, i);
+    c->kernel->softmax(s, c->n - 1, at(c, 0), (float)c->schedule->job->scale);
+    free(s);
+}
+
+static void call_softmax_backward(const struct call *c)
+{
+    c->kernel->softmax_backward(at(c, 0), at(c, 1), at(c, 2),
+                                (float)c->schedule->job->scale);
+}
+
+/* ---- Linear attention --------------------------------------------------- */
+
+static struct linear_args linear_args(const struct call *c)
+{
+    const struct job *job = c->schedule->job;
+
+    return (struct linear_args){
+        .group = job_group(job), .feature = (int)job->linear.feature,
+        .slopes = job->linear.slopes, .poll = c->poll,
+    };
+}
+
+static void call_state(const struct call *c)
+{
+    struct linear_args a = linear_args(c);
+
+    *(c->op->backward ? &a.q : &a.k) = at(c, 0);
+    *(c->op->backward ? &a.d_o : &a.v) = at(c, 1);
+    a.state = at(c, 2);
+    c->kernel->state(&a, c->op->backward);
+}
+
+static void call_state_scan(const struct call *c)
+{
+    struct tensor *src = xmalloc((size_t)c->n * sizeof *src);
+    int64_t n;
+    const int64_t *spans = pool_numbers_get(c->schedule->pool,
+                                            c->op->segments, &n);
+
+    for (int64_t i = 1; i < c->n; i++)
+        src[i - 1] = at(c, i);
+    c->kernel->state_scan(at(c, 0), stores(c, 0), src, c->n - 1, spans,
+                          c->schedule->job->linear.slopes);
+    free(src);
+}
+
+static void call_linear_intra(const struct call *c)
+{
+    struct linear_args a = linear_args(c);
+
+    a.q = at(c, 0);
+    a.k = at(c, 1);
+    a.v = at(c, 2);
+    a.o = at(c, 3);
+    a.store_o = stores(c, 3);
+    c->kernel->linear_intra(&a);
+}
+
+static void call_linear_inter(const struct call *c)
+{
+    struct linear_args a = linear_args(c);
+
+    a.q = at(c, 0);
+    a.state = at(c, 1);
+    a.o = at(c, 2);
+    a.store_o = stores(c, 2);
+    c->kernel->linear_inter(&a);
+}
+
+static void call_linear_intra_backward(const struct call *c)
+{
+    struct linear_args a = linear_args(c);
+
+    a.q = at(c, 0);
+    a.k = at(c, 1);
+    a.v = at(c, 2);
+    a.d_o = at(c, 3);
+    a.dq = at(c, 4);
+    a.dk = at(c, 5);
+    a.dv = at(c, 6);
+    a.store_dq = stores(c, 4);
+    a.store_dk = stores(c, 5);
+    a.store_dv = stores(c, 6);
+    c->kernel->linear_intra_backward(&a);
+}
+
+static void call_linear_inter_dq(const struct call *c)
+{
+    struct linear_args a = linear_args(c);
+
+    a.q = at(c, 0);
+    a.d_o = at(c, 1);
+    a.state = at(c, 2);
+    a.dq = at(c, 3);
+    a.store_dq = stores(c, 3);
+    c->kernel->linear_inter_dq(&a);
+}
+
+static void call_linear_inter_dkv(const struct call *c)
+{
+    struct linear_args a = linear_args(c);
+
+    a.k = at(c, 0);
+    a.v = at(c, 1);
+    a.state = at(c, 2);
+    a.dk = at(c, 3);
+    a.dv = at(c, 4);
+    a.store_dk = stores(c, 3);
+    a.store_dv = stores(c, 4);
+    c->kernel->linear_inter_dkv(&a);
+}
+
 static void (*const calls[OP_KINDS])(const struct call *) = {
     [OP_ATTEND] = call_attend,
     [OP_ATTEND_BACKWARD] = call_attend_backward,
@@ -211,6 +376,20 @@ static void (*const calls[OP_KINDS])(const struct call *) = {
     [OP_MERGE] = call_merge,
     [OP_SUM] = call_sum,
     [OP_COPY] = call_copy,
+    [OP_RESCALE] = call_rescale,
+    [OP_NORMALIZE] = call_normalize,
+    [OP_SCORES] = call_scores,
+    [OP_SOFTMAX] = call_softmax,
+    [OP_SOFTMAX_BACKWARD] = call_softmax_backward,
+    [OP_WEIGH] = call_weigh,
+    [OP_WEIGH_TRANSPOSED] = call_weigh_transposed,
+    [OP_STATE] = call_state,
+    [OP_STATE_SCAN] = call_state_scan,
+    [OP_LINEAR_INTRA] = call_linear_intra,
+    [OP_LINEAR_INTER] = call_linear_inter,
+    [OP_LINEAR_INTRA_BACKWARD] = call_linear_intra_backward,
+    [OP_LINEAR_INTER_DQ] = call_linear_inter_dq,
+    [OP_LINEAR_INTER_DKV] = call_linear_inter_dkv,
 };
 
 void compute_op(const struct schedule *s, const struct op *op,

@@ -92,7 +92,7 @@ static int many_rows(const struct job *job)
 static void verify_full(struct verify *v, row_fn row, void *arg)
 {
     const struct job *job = v->job;
-    int n = job->pass == PASS_FORWARD ? 2 : RESULTS;
+    int n = job_has_backward(job) ? RESULTS : 2;
     struct inputs in = inputs_make(job, 0, job->transformer.heads, row, arg);
     struct oracle_problem p = oracle_of(&in);
     struct dense_problem plain = dense_of(&in);
@@ -135,7 +135,7 @@ size_t verify_bytes(const struct job *job, enum verify_mode mode)
     if (mode == VERIFY_FULL)    /* inputs; results, two of them at work */
         heads = 2 * (t->heads + t->kv_heads);
     else if (mode == VERIFY_SAMPLED)
-        heads = job->pass == PASS_FORWARD ? 2 : 1 + job_group(job);
+        heads = job_has_backward(job) ? 1 + job_group(job) : 2;
     return (size_t)job->tokens * (size_t)(heads * width)
            * (sizeof(double) + 2 * sizeof(float));
 }

@@ -43,7 +43,7 @@ struct inputs inputs_make(const struct job *job, int64_t head_first,
     struct inputs in = { .job = job, .head_first = head_first, .heads = heads,
                          .kv_first = kv, .kv_heads = last - kv + 1 };
 
-    for (int i = 0; i < (job->pass == PASS_FORWARD ? 3 : 4); i++)
+    for (int i = 0; i < (job_has_backward(job) ? 4 : 3); i++)
         inputs_fill(&in, i, row, arg);
     return in;
 }

@@ -29,4 +29,5 @@ libschedule_a_SOURCES = \
 	%D%/print.h \
 	%D%/schedule.h \
 	%D%/view.c \
-	%D%/view.h
+	%D%/view.h \
+	%D%/work.c

@@ -6,6 +6,7 @@
 #include "schedule/internal.h"
 #include "schedule/view.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ struct schedule *schedule_create(struct pool *pool, const struct job *job,
     s->rank = rank;
     s->builder = xcalloc(1, sizeof *s->builder);
     s->builder->infer = infer_create();
-    s->builder->step = -1;
+    s->builder->step = s->builder->layer = -1;
     return s;
 }
 
@@ -55,10 +56,23 @@ void *schedule_alloc(struct schedule *s, size_t bytes)
     return p;
 }
 
+/* Layers tell their buffers and ops apart by label. */
+static int32_t layer_label(struct schedule *s, const char *label)
+{
+    char text[64];
+
+    if (s->builder->layer < 0)
+        return pool_label(s->pool, label);
+    snprintf(text, sizeof text, "layer%d%s%s", s->builder->layer,
+             *label ? "." : "", label);
+    return pool_label(s->pool, text);
+}
+
 int32_t schedule_buffer(struct schedule *s, const char *label,
                         struct buffer b)
 {
-    b.label = pool_label(s->pool, label);
+    b.label = layer_label(s, label);
+    b.layer = s->builder->layer < 0 ? 0 : s->builder->layer;
     ARRAY_PUSH(s->buffers, s->n_buffers, s->builder->buffers_cap, b);
     return (int32_t)(s->n_buffers - 1);
 }
@@ -139,6 +153,11 @@ void schedule_step(struct schedule *s, int32_t step)
     s->builder->step = step;
 }
 
+void schedule_layer(struct schedule *s, int32_t layer)
+{
+    s->builder->layer = layer;
+}
+
 void schedule_op(struct schedule *s, struct op op, const struct operand *o,
                  int64_t n)
 {
@@ -154,7 +173,7 @@ static struct op new_op(struct schedule *s, enum op_kind kind,
     return (struct op){ .kind = (uint8_t)kind,
                         .backward = s->builder->backward, .peer = -1,
                         .segments = -1, .step = s->builder->step,
-                        .label = pool_label(s->pool, label) };
+                        .label = layer_label(s, label) };
 }
 
 static int is_empty(const struct schedule *s, struct tile t)
@@ -249,6 +268,20 @@ void schedule_copy(struct schedule *s, const char *label, struct tile dst,
         schedule_op(s, new_op(s, OP_COPY, label), operands, 2);
 }
 
+void schedule_compute(struct schedule *s, enum op_kind kind,
+                      const char *label, const struct operand *o, int64_t n,
+                      int32_t detail)
+{
+    struct op op = new_op(s, kind, label);
+    int needed = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        needed |= o[i].access != ACCESS_READ && !is_empty(s, o[i].tile);
+    op.segments = detail;
+    if (needed)
+        schedule_op(s, op, o, n);
+}
+
 /* A message without elements is no message, on either side. */
 static void message(struct schedule *s, enum op_kind kind, const char *label,
                     enum channel c, int32_t peer, const struct tile *tiles,
@@ -302,11 +335,41 @@ void schedule_collective(struct schedule *s, const char *label,
     free(operands);
 }
 
+void schedule_reduce(struct schedule *s, const char *label, enum channel c,
+                     enum collective what, const int32_t *group,
+                     int64_t members, const struct tile *in,
+                     const struct tile *out, int64_t n, int64_t span)
+{
+    struct operand *o = xcalloc((size_t)(2 * n + 1), sizeof *o);
+    struct op op = new_op(s, OP_COLLECTIVE, label);
+    struct buffer staging = { .role = ROLE_SCRATCH, .map = -1,
+                              .dtype = DTYPE_FP32,
+                              .rows = tile_row_count(s, in[0]),
+                              .heads = in[0].head_count,
+                              .width = what == EXCLUSIVE_SCAN };
+
+    for (int64_t i = 0; i < n; i++) {
+        o[i] = (struct operand){ in[i], ACCESS_READ };
+        o[n + i] = (struct operand){ out[i], ACCESS_WRITE };
+        staging.width += s->buffers[in[i].buffer].width;
+    }
+    o[2 * n] = (struct operand){
+        tile_whole(s, schedule_buffer(s, "staging", staging)), ACCESS_WRITE };
+    op.channel = (uint8_t)c;
+    op.collective = (uint8_t)what;
+    op.peer = pool_group(s->pool, group, members);
+    if (what == EXCLUSIVE_SCAN)
+        op.segments = pool_numbers(s->pool, &span, 1);
+    schedule_op(s, op, o, 2 * n + 1);
+    free(o);
+}
+
 static uint64_t hash_buffer(const struct schedule *s, uint64_t h,
                             const struct buffer *b)
 {
     const int64_t numbers[] = { b->role, b->tensor, b->dtype, b->heads,
-                                b->head_first, b->width, b->rows };
+                                b->head_first, b->width, b->rows, b->layer,
+                                b->replicated };
 
     h = hash_bytes(h, numbers, sizeof numbers);
     h = hash_u64(h, pool_content(s->pool, POOL_LABELS, b->label));
@@ -322,7 +385,8 @@ static uint64_t hash_op(const struct schedule *s, uint64_t h,
 
     h = hash_u64(h, head << 32 | (uint32_t)op->step);
     h = hash_u64(h, pool_content(p, POOL_OPERANDS, op->operands));
-    h = hash_u64(h, pool_content(p, POOL_SEGMENTS, op->segments));
+    h = hash_u64(h, pool_content(p, op_has_numbers(op) ? POOL_NUMBERS
+                                 : POOL_SEGMENTS, op->segments));
     h = hash_u64(h, pool_content(p, POOL_LABELS, op->label));
     return hash_u64(h, op->kind == OP_COLLECTIVE
                     ? pool_content(p, POOL_GROUPS, op->peer)

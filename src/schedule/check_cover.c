@@ -177,7 +177,7 @@ int check_outputs(struct checker *c)
     static const enum tensor_name tensors[] = { TENSOR_O, TENSOR_LSE,
                                                 TENSOR_DQ, TENSOR_DK,
                                                 TENSOR_DV };
-    int n = c->job->pass == PASS_FORWARD_BACKWARD ? 5 : 2, failed = 0;
+    int n = job_has_backward(c->job) ? 5 : 2, failed = 0;
 
     for (int i = 0; i < n; i++) {
         struct outputs all = { .c = c, .tensor = tensors[i] };

@@ -179,22 +179,13 @@ static int try_lane(struct stage *g, int64_t rank, int lane)
 
     if (i < 0 || !ready(g, rank, i))
         return 0;
-    switch ((enum op_kind)g->c->schedules[rank]->ops[i].kind) {
-    case OP_SEND:
+    enum op_kind kind = g->c->schedules[rank]->ops[i].kind;
+    if (kind == OP_SEND)
         return try_send(g, rank, i);
-    case OP_RECV:
+    if (kind == OP_RECV)
         return try_recv(g, rank, i);
-    case OP_COLLECTIVE:
+    if (kind == OP_COLLECTIVE)
         return try_collective(g, rank, i);
-    case OP_ATTEND:
-    case OP_ATTEND_BACKWARD:
-    case OP_DELTA:
-    case OP_MERGE:
-    case OP_SUM:
-    case OP_COPY:
-    case OP_KINDS:
-        break;
-    }
     struct task t = task_at(g->c, rank, i);
     if (check_compute(&t))
         return -1;

@@ -8,7 +8,7 @@
 
 /* Hash of what an interned item means, whatever its index. */
 enum pool_kind { POOL_SEGMENTS, POOL_OPERANDS, POOL_GROUPS, POOL_LABELS,
-                 POOL_KINDS };
+                 POOL_NUMBERS, POOL_KINDS };
 uint64_t pool_content(const struct pool *p, enum pool_kind kind, int32_t i);
 
 /* Rows first .. last-1 and heads head_first .. head_last-1 that hold a tile;
@@ -29,11 +29,14 @@ void infer_op(struct schedule *s, struct infer *in, struct op *op,
 struct builder {
     struct infer *infer;
     int64_t buffers_cap, ops_cap, deps_cap;
-    int32_t step;
+    int32_t step, layer;        /* layer: -1 none */
     uint8_t backward;
     void **owned;               /* schedule_alloc() */
     int64_t n_owned, owned_cap;
 };
+
+/* op.segments is a list of numbers. */
+int op_has_numbers(const struct op *op);
 
 /* Offsets of scratch buffers, role_bytes, peak_bytes (memory_plan.c). */
 void plan_memory(struct schedule *s);

@@ -11,12 +11,24 @@
 const char *const op_names[] = {
     [OP_ATTEND] = "attend", [OP_ATTEND_BACKWARD] = "attend_backward",
     [OP_DELTA] = "delta", [OP_MERGE] = "merge", [OP_SUM] = "sum",
-    [OP_COPY] = "copy", [OP_SEND] = "send", [OP_RECV] = "recv",
+    [OP_COPY] = "copy", [OP_RESCALE] = "rescale",
+    [OP_NORMALIZE] = "normalize", [OP_SCORES] = "scores",
+    [OP_SOFTMAX] = "softmax", [OP_SOFTMAX_BACKWARD] = "softmax_backward",
+    [OP_WEIGH] = "weigh", [OP_WEIGH_TRANSPOSED] = "weigh_transposed",
+    [OP_STATE] = "state", [OP_STATE_SCAN] = "state_scan",
+    [OP_LINEAR_INTRA] = "linear_intra", [OP_LINEAR_INTER] = "linear_inter",
+    [OP_LINEAR_INTRA_BACKWARD] = "linear_intra_backward",
+    [OP_LINEAR_INTER_DQ] = "linear_inter_dq",
+    [OP_LINEAR_INTER_DKV] = "linear_inter_dkv",
+    [OP_SEND] = "send", [OP_RECV] = "recv",
     [OP_COLLECTIVE] = "collective", [OP_KINDS] = NULL
 };
 const char *const collective_names[] = {
     [COLLECTIVE_NONE] = "none", [ALL_GATHER] = "all_gather",
     [ALL_TO_ALL] = "all_to_all", [REDUCE_SCATTER] = "reduce_scatter",
+    [ALL_REDUCE_MAX] = "all_reduce_max", [ALL_REDUCE_SUM] = "all_reduce_sum",
+    [ALL_REDUCE_MERGE] = "all_reduce_merge",
+    [EXCLUSIVE_SCAN] = "exclusive_scan",
     [COLLECTIVES] = NULL
 };
 const char *const channel_names[] = {
@@ -54,32 +66,25 @@ const char *lane_name(int lane)
 
 void op_lanes(const struct op *op, int lane[2])
 {
+    lane[0] = op->kind == OP_COPY ? LANE_COPY : LANE_COMPUTE;
     lane[1] = -1;
-    switch ((enum op_kind)op->kind) {
-    case OP_ATTEND:
-    case OP_ATTEND_BACKWARD:
-    case OP_DELTA:
-    case OP_MERGE:
-    case OP_SUM:
-        lane[0] = LANE_COMPUTE;
-        return;
-    case OP_COPY:
-        lane[0] = LANE_COPY;
-        return;
-    case OP_SEND:
+    if (op->kind == OP_SEND || op->kind == OP_COLLECTIVE)
         lane[0] = LANE_SEND(op->channel);
-        return;
-    case OP_RECV:
+    if (op->kind == OP_RECV)
         lane[0] = LANE_RECV(op->channel);
-        return;
-    case OP_COLLECTIVE:
-        lane[0] = LANE_SEND(op->channel);
+    if (op->kind == OP_COLLECTIVE)
         lane[1] = LANE_RECV(op->channel);
-        return;
-    case OP_KINDS:
-        break;
-    }
-    die("op_lanes: no kind %d", op->kind);
+}
+
+int op_has_numbers(const struct op *op)
+{
+    return op->kind == OP_STATE_SCAN
+        || (op->kind == OP_COLLECTIVE && op->collective == EXCLUSIVE_SCAN);
+}
+
+int collective_reduces(enum collective what)
+{
+    return what >= ALL_REDUCE_MAX && what <= EXCLUSIVE_SCAN;
 }
 
 void op_name(const struct schedule *s, const struct op *op, char *text,
@@ -96,21 +101,43 @@ void op_name(const struct schedule *s, const struct op *op, char *text,
              step, *label ? "." : "", label, kind);
 }
 
+/* Parts that the operands of a collective are T each of. */
+static int64_t collective_parts(enum collective what, int64_t members)
+{
+    if (what == ALL_GATHER)
+        return 1 + members;
+    return what == ALL_TO_ALL ? 2 * members : 2 * members + 1;
+}
+
+/* T own tiles, T results, staging. */
+static void reduction_shape(struct collective_shape *c,
+                            const struct operand *o, int64_t n)
+{
+    c->tiles = (n - 1) / 2;
+    c->send = o;
+    c->result = o + c->tiles;
+    c->staging = o + 2 * c->tiles;
+}
+
 struct collective_shape op_collective(const struct schedule *s,
                                       const struct op *op)
 {
     struct collective_shape c = { 0 };
     int64_t n;
     const struct operand *o = pool_operands_get(s->pool, op->operands, &n);
+    int reduces = collective_reduces(op->collective);
 
     c.ranks = pool_group_get(s->pool, op->peer, &c.members);
     while (c.me < c.members && c.ranks[c.me] != s->rank)
         c.me++;
-    int64_t parts = op->collective == ALL_GATHER ? 1 + c.members
-        : op->collective == ALL_TO_ALL ? 2 * c.members : 2 * c.members + 1;
-    if (c.me == c.members || n % parts)
+    int64_t parts = reduces ? 1 : collective_parts(op->collective, c.members);
+    if (c.me == c.members || n % parts || (reduces && n % 2 == 0))
         die("op_collective: rank %d: %lld operands for %lld members",
             (int)s->rank, (long long)n, (long long)c.members);
+    if (reduces) {
+        reduction_shape(&c, o, n);
+        return c;
+    }
     c.tiles = n / parts;
     c.send = o;
     o += c.tiles * (op->collective == ALL_GATHER ? 1 : c.members);
@@ -120,109 +147,4 @@ struct collective_shape op_collective(const struct schedule *s,
     }
     c.recv = o;
     return c;
-}
-
-static int64_t tiles_bytes(const struct schedule *s, const struct operand *o,
-                           int64_t n)
-{
-    int64_t bytes = 0;
-
-    for (int64_t i = 0; i < n; i++)
-        bytes += (int64_t)tile_bytes(s, o[i].tile);
-    return bytes;
-}
-
-static void collective_work(const struct schedule *s, const struct op *op,
-                            struct work *w)
-{
-    struct collective_shape c = op_collective(s, op);
-
-    for (int64_t i = 0; i < c.members; i++) {
-        if (i == c.me)
-            continue;
-        const struct operand *send = op->collective == ALL_GATHER ? c.send
-            : c.send + i * c.tiles;
-        w->sent_bytes += tiles_bytes(s, send, c.tiles);
-        w->received_bytes += tiles_bytes(s, c.recv + i * c.tiles, c.tiles);
-    }
-}
-
-/* S = Q Kt and O = P V; backward S, dP, dV, dQ, dK: two flops a product. */
-static void attend_work(const struct schedule *s, const struct op *op,
-                        const struct operand *o, struct work *w)
-{
-    int64_t n;
-    const struct segment *list = pool_segments_get(s->pool, op->segments, &n);
-    double D = s->buffers[o[0].tile.buffer].width;
-    double E = s->buffers[o[2].tile.buffer].width;
-
-    w->pairs = segments_pairs(list, n) * o[0].tile.head_count;
-    w->flops = (double)w->pairs
-        * (op->kind == OP_ATTEND ? 2 * (D + E) : 6 * D + 4 * E);
-}
-
-struct work op_work(const struct schedule *s, const struct op *op)
-{
-    struct work w = { 0 };
-    int64_t n;
-    const struct operand *o = pool_operands_get(s->pool, op->operands, &n);
-
-    for (int64_t i = 0; i < n; i++)
-        w.memory_bytes += (int64_t)tile_bytes(s, o[i].tile)
-            * (o[i].access == ACCESS_UPDATE ? 2 : 1);
-    switch ((enum op_kind)op->kind) {
-    case OP_ATTEND:
-    case OP_ATTEND_BACKWARD:
-        attend_work(s, op, o, &w);
-        break;
-    case OP_SEND:
-        w.sent_bytes = w.memory_bytes;
-        break;
-    case OP_RECV:
-        w.received_bytes = w.memory_bytes;
-        break;
-    case OP_COLLECTIVE:
-        collective_work(s, op, &w);
-        break;
-    case OP_DELTA:
-    case OP_MERGE:
-    case OP_SUM:
-    case OP_COPY:
-        w.flops = (double)w.memory_bytes / 4;
-        break;
-    case OP_KINDS:
-        break;
-    }
-    return w;
-}
-
-int64_t schedule_sent_bytes(const struct schedule *s)
-{
-    int64_t bytes = 0;
-
-    for (int64_t i = 0; i < s->n_ops; i++)
-        if (s->ops[i].kind == OP_SEND || s->ops[i].kind == OP_COLLECTIVE)
-            bytes += op_work(s, &s->ops[i]).sent_bytes;
-    return bytes;
-}
-
-int64_t schedule_pairs(const struct schedule *s)
-{
-    int64_t pairs = 0;
-
-    for (int64_t i = 0; i < s->n_ops; i++)
-        if (s->ops[i].kind == OP_ATTEND)
-            pairs += op_work(s, &s->ops[i]).pairs;
-    return pairs;
-}
-
-double schedule_flops(const struct schedule *s)
-{
-    double flops = 0;
-
-    for (int64_t i = 0; i < s->n_ops; i++)
-        if (s->ops[i].kind == OP_ATTEND
-            || s->ops[i].kind == OP_ATTEND_BACKWARD)
-            flops += op_work(s, &s->ops[i]).flops;
-    return flops;
 }

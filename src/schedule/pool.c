@@ -23,7 +23,7 @@ struct intern {
 };
 
 struct pool {
-    struct intern rows, segments, operands, groups, labels;
+    struct intern rows, segments, operands, groups, labels, numbers;
     struct position_map **maps;
     int64_t n_maps, maps_cap;
 };
@@ -37,6 +37,7 @@ struct pool *pool_create(void)
     p->operands.size = sizeof(struct operand);
     p->groups.size = sizeof(int32_t);
     p->labels.size = 1;
+    p->numbers.size = sizeof(int64_t);
     return p;
 }
 
@@ -56,6 +57,7 @@ void pool_destroy(struct pool *p)
     intern_clear(&p->operands);
     intern_clear(&p->groups);
     intern_clear(&p->labels);
+    intern_clear(&p->numbers);
     for (int64_t i = 0; i < p->n_maps; i++)
         position_map_destroy(p->maps[i]);
     free(p->maps);
@@ -144,6 +146,11 @@ int32_t pool_group(struct pool *p, const int32_t *ranks, int64_t n)
     return intern(&p->groups, ranks, n, 0);
 }
 
+int32_t pool_numbers(struct pool *p, const int64_t *numbers, int64_t n)
+{
+    return intern(&p->numbers, numbers, n, 0);
+}
+
 int32_t pool_label(struct pool *p, const char *text)
 {
     return intern(&p->labels, text, (int64_t)strlen(text) + 1, 0);
@@ -201,6 +208,11 @@ const int32_t *pool_group_get(const struct pool *p, int32_t i, int64_t *n)
     return intern_get(&p->groups, i, n);
 }
 
+const int64_t *pool_numbers_get(const struct pool *p, int32_t i, int64_t *n)
+{
+    return intern_get(&p->numbers, i, n);
+}
+
 const char *pool_label_get(const struct pool *p, int32_t i)
 {
     return intern_get(&p->labels, i, NULL);
@@ -218,6 +230,7 @@ uint64_t pool_content(const struct pool *p, enum pool_kind kind, int32_t i)
     const struct intern *tables[POOL_KINDS] = {
         [POOL_SEGMENTS] = &p->segments, [POOL_OPERANDS] = &p->operands,
         [POOL_GROUPS] = &p->groups, [POOL_LABELS] = &p->labels,
+        [POOL_NUMBERS] = &p->numbers,
     };
 
     return i < 0 ? 0 : tables[kind]->items[i].content;

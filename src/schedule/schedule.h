@@ -25,6 +25,23 @@ enum op_kind {
     OP_MERGE,               /* (o lse) += k partials (o lse), k <= 8 */
     OP_SUM,                 /* dst = sum of k <= 8 sources; none: zeros; casts */
     OP_COPY,                /* dst = src; casts, permutes; copy lane */
+    /* Parts of a merge that a reduction does: with m = max of lse over ranks */
+    OP_RESCALE,             /* o lse m -> num = o exp(lse-m), den = exp(lse-m) */
+    OP_NORMALIZE,           /* num den m -> o = num/den, lse = m + ln den */
+    /* Attention with materialised scores, [rows, heads, keys] */
+    OP_SCORES,              /* x y -> x yT; -inf where nothing is visible */
+    OP_SOFTMAX,             /* blocks of a row, in place: p; and lse */
+    OP_SOFTMAX_BACKWARD,    /* ds = p * (dp - delta) * scale, in place of dp */
+    OP_WEIGH,               /* p v -> p v */
+    OP_WEIGH_TRANSPOSED,    /* p x -> pT x, summed over the query heads */
+    /* Linear attention; a state is [1, heads, D * E] fp32, see below */
+    OP_STATE,               /* k v -> state; backward: q do -> state */
+    OP_STATE_SCAN,          /* sum of states, each decayed by its span */
+    OP_LINEAR_INTRA,        /* q k v -> o of one chunk's own tokens */
+    OP_LINEAR_INTER,        /* q state -> o += what was before the chunk */
+    OP_LINEAR_INTRA_BACKWARD,       /* q k v do -> dq dk dv */
+    OP_LINEAR_INTER_DQ,     /* q do state -> dq */
+    OP_LINEAR_INTER_DKV,    /* k v state -> dk dv */
     OP_SEND,
     OP_RECV,
     OP_COLLECTIVE,
@@ -36,6 +53,10 @@ enum collective {
     ALL_GATHER,             /* own tiles -> every member's tiles */
     ALL_TO_ALL,             /* a slice for each member -> a slice from each */
     REDUCE_SCATTER,         /* a slice for each member, summed at the member */
+    ALL_REDUCE_MAX,         /* own tiles -> their reduction, on every member */
+    ALL_REDUCE_SUM,
+    ALL_REDUCE_MERGE,       /* of (o, lse): the merge of partial results */
+    EXCLUSIVE_SCAN,         /* states of the members before me, decayed */
     COLLECTIVES
 };
 
@@ -72,7 +93,8 @@ const char *lane_name(int lane);              /* "compute", "kv.send", ... */
  * `head_first` is the global number of its first head (a KV head for K, V, dK,
  * dV and what carries them; a query head for the others). `map` (pool index,
  * -1: none) says which token each row is, for inputs, outputs, and gathered
- * tensors. */
+ * tensors.  `replicated`: an output that several ranks hold whole; counted
+ * once.  `layer`: of a pattern; else 0. */
 struct buffer {
     int32_t label;              /* pool label */
     int32_t map;
@@ -80,6 +102,7 @@ struct buffer {
     enum tensor_name tensor;         /* inputs and outputs; else TENSOR_NONE */
     enum dtype dtype;
     int32_t heads, head_first, width;
+    int32_t layer, replicated;
     int64_t rows;
     size_t offset;              /* scratch: in the arena; set by freeze */
 };
@@ -103,12 +126,52 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_UPDATE };   /* r w x */
  *   merge            o w|x, lse w|x, then (o r, lse r) for each partial
  *   sum              dst w|x, then each source r
  *   copy             dst w, src r
+ *   rescale          o r, lse r, m r, num w, den w     (all fp32)
+ *   normalize        num r, den r, m r, o w, lse w
+ *   (scores, weigh*: `segments` are the visible pairs)
+ *   scores           x r [q, H, W], y r [k, Hk, W], s w [q, H, k] fp32
+ *   softmax          lse w, then each block s w (in place, "x")
+ *   softmax_backward ds x, p r, delta r
+ *   weigh            out w|x [q, H, W], p r [q, H, k], v r [k, Hk, W]
+ *   weigh_transposed out w|x [k, Hk, W], p r [q, H, k], x r [q, H, W]
+ *   state            k r, v r, state w; in backward q r, do r, state w
+ *   state_scan       dst w|x, then each source r; `segments` is a pool list of
+ *                    numbers: with x the span of dst first, then one a source;
+ *                    dst = sum of lambda^span source
+ *   linear_intra     q r, k r, v r, o w|x              (one chunk of tokens)
+ *   linear_inter     q r, state r, o w|x
+ *   linear_intra_backward    q r, k r, v r, do r, dq w|x, dk w|x, dv w|x
+ *   linear_inter_dq  q r, do r, state r, dq w|x
+ *   linear_inter_dkv k r, v r, state r, dk w|x, dv w|x
  *   send             tiles r            recv   tiles w     (one message)
  *   all-gather       T own tiles r, then T tiles w for each member in order
  *   all-to-all       T tiles r for each member, then T tiles w from each member
  *   reduce-scatter   T tiles r for each member, T result tiles w, then T
  *                    staging tiles w for each member (own: empty)
- * Tiles of zero elements stand where a member has nothing to send. */
+ *   all-reduce       T tiles r, T result tiles w, a staging tile w; all fp32,
+ *                    of the same rows and heads; the staging tile holds, of
+ *                    each row and head, the T tiles' elements in a record
+ *   exclusive scan   a state r, the result w, staging w [1, H, D E + 1]: the
+ *                    state and its factor; `segments` is a pool list of one
+ *                    number, the span of my tokens (-1: the states before end
+ *                    at me, factor 0).  Member t gets the sum over i < t of
+ *                    lambda^(spans of the members between i and t) state_i;
+ *                    the first member zeros
+ * Tiles of zero elements stand where a member has nothing to send.
+ *
+ * States (Lightning Attention-2, arXiv:2401.04658; LASP, arXiv:2404.02882), f
+ * the feature map.  A chunk is n consecutive tokens of one sequence, i = 0 ..
+ * n-1 its row.  Forward states refer to the token after their last:
+ *   state    M = sum_i lambda^(n-i) f(k_i) (x) v_i         [D, E] of a q head
+ *   inter    o_i += lambda^i f(q_i) P,      P: of all before the chunk
+ * Backward ones to their first token:
+ *   state    W = sum_i lambda^i f(q_i) (x) do_i
+ *   dq       dq_i += lambda^i f'(q_i) * (P do_i)
+ *   dkv      dk_i += lambda^(n-i) f'(k_i) * (R v_i),
+ *            dv_i += lambda^(n-i) f(k_i) R, R: of all queries after the chunk
+ * Without decay lambda is 1, and P, R may be of the whole sequence.
+ * inter and its backwards carry one segment, all q rows x all keys (dkv: all q
+ * of the state x all k rows), so that visible pairs can be counted. */
 struct operand {
     struct tile tile;
     enum access access;
@@ -125,7 +188,8 @@ struct op {
     uint8_t backward;           /* 0 forward, 1 backward */
     int32_t peer;               /* send, recv: rank; collective: pool group */
     int32_t operands;           /* pool tuple */
-    int32_t segments;           /* pool segment list; -1: none */
+    int32_t segments;           /* pool segment list, or list of numbers
+                                   (state_scan, exclusive scan); -1: none */
     int32_t label;              /* pool label: what, "kv", "dkv", "own" */
     int32_t step;               /* hop or step of the strategy; -1: none */
     int32_t dep_first;          /* into schedule.deps */
@@ -166,6 +230,7 @@ int32_t pool_rows(struct pool *p, const struct run *runs, int64_t n);
 int32_t pool_segments(struct pool *p, const struct segment *s, int64_t n);
 int32_t pool_operands(struct pool *p, const struct operand *o, int64_t n);
 int32_t pool_group(struct pool *p, const int32_t *ranks, int64_t n);
+int32_t pool_numbers(struct pool *p, const int64_t *numbers, int64_t n);
 int32_t pool_label(struct pool *p, const char *text);
 /* Takes ownership of `map`; an equal one already there replaces it. */
 int32_t pool_map(struct pool *p, struct position_map *map);
@@ -177,6 +242,7 @@ const struct segment *pool_segments_get(const struct pool *p, int32_t i,
 const struct operand *pool_operands_get(const struct pool *p, int32_t i,
                                         int64_t *n);
 const int32_t *pool_group_get(const struct pool *p, int32_t i, int64_t *n);
+const int64_t *pool_numbers_get(const struct pool *p, int32_t i, int64_t *n);
 const char *pool_label_get(const struct pool *p, int32_t i);
 const struct position_map *pool_map_get(const struct pool *p, int32_t i);
 
@@ -206,6 +272,9 @@ int64_t tile_row_count(const struct schedule *s, struct tile t);
 void schedule_backward(struct schedule *s);
 void schedule_step(struct schedule *s, int32_t step);
 
+/* Buffers and ops made from here on are of this layer of a pattern. */
+void schedule_layer(struct schedule *s, int32_t layer);
+
 /* Append an op.  Its dependencies are inferred here.  Sends and
  * receives that move nothing are left out (both sides know it), and so are
  * attends of an empty segment list that update, and ops on empty tiles. Label:
@@ -228,6 +297,11 @@ void schedule_sum(struct schedule *s, const char *label, struct tile dst,
                   enum access access, const struct tile *sources, int64_t n);
 void schedule_copy(struct schedule *s, const char *label, struct tile dst,
                    struct tile src);
+/* The others that compute: operands as under struct operand.  `detail`: what
+ * op.segments is, -1 none.  Left out if what it writes is empty. */
+void schedule_compute(struct schedule *s, enum op_kind kind,
+                      const char *label, const struct operand *o, int64_t n,
+                      int32_t detail);
 void schedule_send(struct schedule *s, const char *label, enum channel c,
                    int32_t peer, const struct tile *tiles, int64_t n);
 void schedule_recv(struct schedule *s, const char *label, enum channel c,
@@ -238,6 +312,13 @@ void schedule_collective(struct schedule *s, const char *label,
                          const int32_t *group, int64_t members,
                          int64_t tiles_per_message, const struct tile *tiles,
                          int64_t n);
+
+/* All-reduce of n tiles into n results, or exclusive scan of a state (n 1;
+ * `span`: see struct operand; else ignored).  Makes its staging. */
+void schedule_reduce(struct schedule *s, const char *label, enum channel c,
+                     enum collective what, const int32_t *group,
+                     int64_t members, const struct tile *in,
+                     const struct tile *out, int64_t n, int64_t span);
 
 /* Append an op as it is (tests, mutations): operands are interned,
  * dependencies inferred. */
@@ -250,9 +331,14 @@ void schedule_freeze(struct schedule *s);
 
 /* ---- Reading ---------------------------------------------------------------- */
 
+/* Flops counted within a chunk of linear attention: causal pairs inside of
+ * blocks of so many rows, and a running state between the blocks. */
+enum { LINEAR_BLOCK = 64 };
+
 /* Work of an op: flops of visible pairs (2 (D + E) forward, 6 D + 4 E backward,
- * D = head_dim, E = value_dim; of other ops that compute one per 4 bytes they
- * touch), visible (q, k, head) triples, bytes read and
+ * D = head_dim, E = value_dim; products of linear attention: two a
+ * multiplication, see LINEAR_BLOCK; of other ops that compute one per 4 bytes
+ * they touch), visible (q, k, head) triples, bytes read and
  * written in memory, payload bytes that leave the rank and that arrive (a
  * collective: as in interface.md section 4; own slices do not count). */
 struct work {
@@ -262,6 +348,10 @@ struct work {
     int64_t sent_bytes, received_bytes;
 };
 struct work op_work(const struct schedule *s, const struct op *op);
+/* Does it multiply matrices?  The flops of the others are memory traffic. */
+int op_is_product(const struct op *op);
+/* What a member sends in an all-reduce of `bytes`. */
+int64_t all_reduce_bytes(int64_t members, int64_t bytes);
 
 /* Lanes that an op holds: one, or two for a collective (then lane[1] >= 0). */
 void op_lanes(const struct op *op, int lane[2]);
@@ -277,15 +367,18 @@ struct collective_shape {
     int64_t tiles;              /* per message, T */
     const struct operand *send; /* all-gather: T; else members x T */
     const struct operand *recv; /* members x T; reduce-scatter: staging */
-    const struct operand *result;   /* reduce-scatter: T; else NULL */
+    const struct operand *result;   /* reduce-scatter, reductions: T; or NULL */
+    const struct operand *staging;  /* reductions: 1; else NULL */
 };
+/* One of the all-reduces, or the exclusive scan: recv is NULL. */
+int collective_reduces(enum collective what);
 struct collective_shape op_collective(const struct schedule *s,
                                       const struct op *op);
 
 /* Bytes that the rank sends to others: sum of sent_bytes over its ops. */
 int64_t schedule_sent_bytes(const struct schedule *s);
 int64_t schedule_pairs(const struct schedule *s);   /* forward only */
-double schedule_flops(const struct schedule *s);
+double schedule_flops(const struct schedule *s);    /* of products */
 
 /* Hash of all ranks' schedules, in rank order. */
 uint64_t schedule_hash_all(const uint64_t *hashes, int64_t ranks);

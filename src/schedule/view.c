@@ -6,6 +6,9 @@
 #include <stdlib.h>
 
 const char *const placement_names[] = { "head-first", "context-first", NULL };
+const char *const circulate_names[] = { "kv", "q", NULL };
+const char *const reduction_names[] = { "allreduce3", "packed", "userop",
+                                        "gather", "two-level", NULL };
 
 int64_t view_rows(const struct view *v, int64_t member)
 {
@@ -47,7 +50,33 @@ int64_t view_kv_bytes(const struct view *v, enum dtype dtype)
 
 int view_has_backward(const struct view *v)
 {
-    return v->job->pass == PASS_FORWARD_BACKWARD;
+    return job_has_backward(v->job);
+}
+
+int64_t view_queries(const struct view *v)
+{
+    return pool_map_get(v->pool, v->q_map)->rows;
+}
+
+struct tile view_tensor(struct schedule *s, const struct view *v,
+                        enum role role, enum tensor_name tensor, int32_t map)
+{
+    const struct transformer *t = &v->job->transformer;
+    int kv = tensor == TENSOR_K || tensor == TENSOR_V || tensor == TENSOR_DK
+        || tensor == TENSOR_DV;
+    int value = tensor == TENSOR_V || tensor == TENSOR_DV || tensor == TENSOR_O
+        || tensor == TENSOR_DO;
+    int lse = tensor == TENSOR_LSE;
+
+    return tile_whole(s, schedule_buffer(s, tensor_names[tensor],
+        (struct buffer){
+            .role = role, .tensor = tensor, .map = map,
+            .dtype = lse ? DTYPE_FP32 : v->job->dtype,
+            .rows = pool_map_get(v->pool, map)->rows,
+            .heads = (int32_t)(kv ? v->kv_heads : v->heads),
+            .head_first = (int32_t)(kv ? v->kv_first : v->head_first),
+            .width = (int32_t)(lse ? 1 : value ? t->value_dim : t->head_dim)
+        }));
 }
 
 struct tile view_accumulator(struct schedule *s, const char *label,
@@ -72,10 +101,7 @@ void view_finish(struct schedule *s, const char *label, struct tile acc,
 
 void view_lse(struct schedule *s, struct view *v)
 {
-    v->lse = tile_whole(s, schedule_buffer(s, "lse", (struct buffer){
-        .role = ROLE_OUTPUT, .tensor = TENSOR_LSE, .dtype = DTYPE_FP32,
-        .map = v->maps[v->me], .rows = view_rows(v, v->me), .width = 1,
-        .heads = (int32_t)v->heads, .head_first = (int32_t)v->head_first }));
+    v->lse = view_tensor(s, v, ROLE_OUTPUT, TENSOR_LSE, v->q_map);
 }
 
 struct tile view_kv_tile(struct schedule *s, const struct view *v,
@@ -101,7 +127,7 @@ struct tile view_q_tile(struct schedule *s, const struct view *v,
 int64_t view_segments(const struct view *v, int32_t keys,
                       struct segment **list)
 {
-    return segments_between(v->job, pool_map_get(v->pool, v->maps[v->me]),
+    return segments_between(v->job, pool_map_get(v->pool, v->q_map),
                             pool_map_get(v->pool, keys), list);
 }
 

@@ -149,6 +149,7 @@ static void set_child(struct exchange *x, const struct mesh *m,
         maps[i] = pool_map(v->pool, position_map_shard(v->job, o->layout,
                                                        o->block, m->C, c));
     }
+    x->child.q_map = maps[x->child.me];
 }
 
 static struct exchange mesh_exchange(const struct view *v,

@@ -6,35 +6,70 @@
 #include "strategy/strategy.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct plan {
-    const struct job *job;
+    struct job job;             /* parts that are owned are the caller's */
     const struct strategy *strategy;
     struct strategy_options options;
     struct pool *pool;
     int32_t ranks;
     int32_t *members, *maps;    /* [ranks] 0, 1, ...; pool maps */
+    int32_t *q_maps;            /* [ranks] maps of the queries */
 };
+
+/* Kinds of job that families of strategies are for. */
+static int fits(const struct strategy *st, const struct job *job,
+                struct error *e)
+{
+    const char *f = st->family;
+    int linear = job->attention == ATTENTION_LINEAR;
+
+    if ((job->pattern != NULL) != (strcmp(f, "hybrid") == 0))
+        return fail_usage(e, job->pattern ? "the job has a pattern of layers"
+                          : "the job has no pattern of layers");
+    if (!job->pattern && linear != (strcmp(f, "linear") == 0))
+        return fail_usage(e, linear ? "the job's attention is linear"
+                          : "the job's attention is softmax");
+    if (job->pass == PASS_DECODE && !st->queries)
+        return fail_usage(e, "it does not decode");
+    if (job->pass != PASS_DECODE && strcmp(f, "decode") == 0)
+        return fail_usage(e, "it decodes only (job.pass: decode)");
+    return 0;
+}
+
+static struct position_map *shard(const struct plan *p, int32_t r)
+{
+    const struct strategy_options *o = &p->options;
+
+    return p->strategy->shard
+        ? p->strategy->shard(&p->job, o, p->ranks, r)
+        : position_map_shard(&p->job, o->layout, o->block, p->ranks, r);
+}
 
 struct plan *plan_create(const struct job *job, const struct strategy *st,
                          const struct strategy_options *o, int32_t ranks,
                          struct error *e)
 {
-    if (st->applies && st->applies(job, o, ranks, e))
+    if (fits(st, job, e) || (st->applies && st->applies(job, o, ranks, e)))
         return NULL;
     struct plan *p = xcalloc(1, sizeof *p);
-    p->job = job;
+    p->job = *job;
+    if (st->job)
+        st->job(&p->job, o, ranks);
     p->strategy = st;
     p->options = *o;
     p->pool = pool_create();
     p->ranks = ranks;
     p->members = xcalloc((size_t)ranks, sizeof *p->members);
     p->maps = xcalloc((size_t)ranks, sizeof *p->maps);
+    p->q_maps = xcalloc((size_t)ranks, sizeof *p->q_maps);
     for (int32_t r = 0; r < ranks; r++) {
         p->members[r] = r;
-        p->maps[r] = pool_map(p->pool, st->shard
-            ? st->shard(job, o, ranks, r)
-            : position_map_shard(job, o->layout, o->block, ranks, r));
+        p->maps[r] = p->q_maps[r] = pool_map(p->pool, shard(p, r));
+        if (job->pass == PASS_DECODE)
+            p->q_maps[r] = pool_map(p->pool,
+                                    st->queries(&p->job, o, ranks, r));
     }
     return p;
 }
@@ -46,12 +81,18 @@ void plan_destroy(struct plan *p)
     pool_destroy(p->pool);
     free(p->members);
     free(p->maps);
+    free(p->q_maps);
     free(p);
 }
 
 struct pool *plan_pool(struct plan *p)
 {
     return p->pool;
+}
+
+const struct job *plan_job(const struct plan *p)
+{
+    return &p->job;
 }
 
 int32_t plan_ranks(const struct plan *p)
@@ -61,55 +102,71 @@ int32_t plan_ranks(const struct plan *p)
 
 static struct view root_view(const struct plan *p, int32_t rank)
 {
-    const struct transformer *t = &p->job->transformer;
+    const struct transformer *t = &p->job.transformer;
 
     return (struct view){
-        .job = p->job, .pool = p->pool, .options = &p->options,
+        .job = &p->job, .pool = p->pool, .options = &p->options,
         .members = p->ranks, .me = rank, .ranks = p->members, .maps = p->maps,
-        .heads = t->heads, .kv_heads = t->kv_heads
+        .q_map = p->q_maps[rank], .heads = t->heads, .kv_heads = t->kv_heads
     };
 }
 
-/* A tensor of the job, my rows of it. */
-static struct tile job_tile(struct schedule *s, const struct view *v,
-                            enum role role, enum tensor_name tensor, int64_t heads,
-                            int64_t width)
+/* All layers read the same tensors. */
+static void root_inputs(struct schedule *s, struct view *v)
 {
-    return tile_whole(s, schedule_buffer(s, tensor_names[tensor],
-        (struct buffer){ .role = role, .tensor = tensor,
-                         .dtype = v->job->dtype, .map = v->maps[v->me],
-                         .rows = view_rows(v, v->me), .heads = (int32_t)heads,
-                         .width = (int32_t)width }));
+    int32_t map = v->maps[v->me];
+
+    v->q = view_tensor(s, v, ROLE_INPUT, TENSOR_Q, v->q_map);
+    v->k = view_tensor(s, v, ROLE_INPUT, TENSOR_K, map);
+    v->v = view_tensor(s, v, ROLE_INPUT, TENSOR_V, map);
+    if (view_has_backward(v))
+        v->d_o = view_tensor(s, v, ROLE_INPUT, TENSOR_DO, map);
 }
 
-static void root_tiles(struct schedule *s, struct view *v)
+static void root_outputs(struct schedule *s, struct view *v)
 {
-    const struct transformer *t = &v->job->transformer;
-    int64_t H = t->heads, Hk = t->kv_heads, D = t->head_dim, E = t->value_dim;
+    int32_t map = v->maps[v->me];
 
-    v->q = job_tile(s, v, ROLE_INPUT, TENSOR_Q, H, D);
-    v->k = job_tile(s, v, ROLE_INPUT, TENSOR_K, Hk, D);
-    v->v = job_tile(s, v, ROLE_INPUT, TENSOR_V, Hk, E);
-    v->o = job_tile(s, v, ROLE_OUTPUT, TENSOR_O, H, E);
+    v->o = view_tensor(s, v, ROLE_OUTPUT, TENSOR_O, v->q_map);
     if (!view_has_backward(v))
         return;
-    v->d_o = job_tile(s, v, ROLE_INPUT, TENSOR_DO, H, E);
-    v->dq = job_tile(s, v, ROLE_OUTPUT, TENSOR_DQ, H, D);
-    v->dk = job_tile(s, v, ROLE_OUTPUT, TENSOR_DK, Hk, D);
-    v->dv = job_tile(s, v, ROLE_OUTPUT, TENSOR_DV, Hk, E);
+    v->dq = view_tensor(s, v, ROLE_OUTPUT, TENSOR_DQ, map);
+    v->dk = view_tensor(s, v, ROLE_OUTPUT, TENSOR_DK, map);
+    v->dv = view_tensor(s, v, ROLE_OUTPUT, TENSOR_DV, map);
+}
+
+static void enter_layer(struct schedule *s, const struct job *job,
+                        int64_t layer)
+{
+    if (job->pattern)
+        schedule_layer(s, (int32_t)layer);
 }
 
 struct schedule *plan_build(struct plan *p, int32_t rank)
 {
-    struct schedule *s = schedule_create(p->pool, p->job, p->ranks, rank);
-    struct view v = root_view(p, rank);
+    const struct job *job = &p->job;
+    struct schedule *s = schedule_create(p->pool, job, p->ranks, rank);
+    int64_t n = job_layers(job);
+    struct view *views = xcalloc((size_t)n, sizeof *views);
 
-    root_tiles(s, &v);
-    p->strategy->forward(s, &v);
-    if (view_has_backward(&v)) {
-        schedule_backward(s);
-        p->strategy->backward(s, &v);
+    views[0] = root_view(p, rank);
+    root_inputs(s, &views[0]);
+    for (int64_t i = 1; i < n; i++)
+        views[i] = views[0];
+    for (int64_t i = 0; i < n; i++) {
+        enter_layer(s, job, i);
+        views[i].layer = (int32_t)i;
+        root_outputs(s, &views[i]);
+        p->strategy->forward(s, &views[i]);
     }
+    if (view_has_backward(&views[0])) {
+        schedule_backward(s);
+        for (int64_t i = n - 1; i >= 0; i--) {
+            enter_layer(s, job, i);
+            p->strategy->backward(s, &views[i]);
+        }
+    }
+    free(views);
     schedule_freeze(s);
     return s;
 }
@@ -117,8 +174,12 @@ struct schedule *plan_build(struct plan *p, int32_t rank)
 int64_t plan_bytes_expected(const struct plan *p, int32_t rank)
 {
     struct view v = root_view(p, rank);
-    int64_t bytes = p->strategy->bytes_forward(&v);
+    int64_t bytes = 0;
 
-    return view_has_backward(&v) ? bytes + p->strategy->bytes_backward(&v)
-                                 : bytes;
+    for (; v.layer < job_layers(&p->job); v.layer++) {
+        bytes += p->strategy->bytes_forward(&v);
+        if (view_has_backward(&v))
+            bytes += p->strategy->bytes_backward(&v);
+    }
+    return bytes;
 }

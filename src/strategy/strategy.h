@@ -17,6 +17,14 @@ struct strategy {
      * always. */
     int (*applies)(const struct job *job, const struct strategy_options *o,
                    int64_t ranks, struct error *e);
+    /* The job as this strategy understands it (star: its mask), in place of a
+     * shallow copy of the job; NULL: as it is. */
+    void (*job)(struct job *job, const struct strategy_options *o,
+                int64_t ranks);
+    /* The queries of a rank in a decode pass; NULL: it does not decode. */
+    struct position_map *(*queries)(const struct job *job,
+                                    const struct strategy_options *o,
+                                    int64_t ranks, int64_t rank);
     /* The tokens of a rank; NULL: position_map_shard() of the layout. */
     struct position_map *(*shard)(const struct job *job,
                                   const struct strategy_options *o,
@@ -44,6 +52,8 @@ struct plan *plan_create(const struct job *job, const struct strategy *st,
                          struct error *e);      /* NULL: does not apply */
 void plan_destroy(struct plan *p);
 struct pool *plan_pool(struct plan *p);
+/* The job that the schedules are of: what results are verified against. */
+const struct job *plan_job(const struct plan *p);
 int32_t plan_ranks(const struct plan *p);
 /* The frozen schedule of one rank (forward, and backward if the pass has it);
  * the caller destroys it before the plan. */

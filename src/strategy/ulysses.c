@@ -20,6 +20,7 @@ static struct exchange ulysses_exchange(const struct view *v, int32_t *memory)
 
     *map = view_gathered(v, 1, x.rows);
     x.child.maps = map;
+    x.child.q_map = *map;
     x.child.members = 1;
     x.child.me = 0;
     x.child.ranks = &v->ranks[v->me];
