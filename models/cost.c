@@ -11,7 +11,13 @@
  *   t(segment) = full(q, mean k) + edge(rows on low) + edge(rows on high)
  *   edge(n)    = causal(n) - full(n, (n + 1) / 2)
  *
- * which gives both measured kinds back exactly. */
+ * which gives both measured kinds back exactly.  Few rows, as in decode, take
+ * the time of their keys and values, measured on a surface of their own: how
+ * long those of one head are in the same cache as those of all heads here.
+ *
+ * Other ops take their flops at the measured rate of their kind; products of
+ * which the machine has none at that of a full block of attention of their
+ * size, the rest as long as their bytes. */
 #include <config.h>
 
 #include "models/internal.h"
@@ -24,7 +30,7 @@ struct attend_shape {
     const struct machine *m;
     const char *op, *kernel;
     enum dtype dtype;
-    int64_t head_dim, value_dim, group;
+    int64_t head_dim, value_dim, group, kv_heads;
 };
 
 static double block(const struct attend_shape *a, enum block_kind kind,
@@ -50,11 +56,22 @@ static double edge(const struct attend_shape *a, int64_t n)
     return fmax(0, block(a, BLOCK_CAUSAL, n, n) - full(a, n, pairs));
 }
 
+/* K and V of all heads, as many keys of one head, in one memory. */
+static double few(const struct attend_shape *a, const struct segment *g)
+{
+    double all = (double)g->q_count * (double)g->k_count;
+
+    return block(a, BLOCK_FEW, g->q_count, g->k_count * a->kv_heads)
+        / (double)a->kv_heads * (double)segment_pairs(g) / all;
+}
+
 static double segment_seconds(const struct attend_shape *a,
                               const struct segment *g)
 {
     int64_t low = 0, high = 0;
 
+    if (g->q_count <= MAX_QUERIES)
+        return few(a, g);
     if (g->low > BAND_LOW)
         low = min64(max64(g->k_count + g->low, 0), g->q_count);
     if (g->high < BAND_HIGH)
@@ -87,7 +104,8 @@ static double attend_seconds(const struct machine *m, const char *kernel,
     const struct buffer *q = &s->buffers[o[0].tile.buffer];
     struct attend_shape a = {
         m, op_names[op->kind], kernel, q->dtype, q->width,
-        s->buffers[o[2].tile.buffer].width, job_group(s->job)
+        s->buffers[o[2].tile.buffer].width, job_group(s->job),
+        o[1].tile.head_count
     };
     double seconds = 0;
 
@@ -103,6 +121,40 @@ static double memory_seconds(const struct machine *m, const struct schedule *s,
         ? (double)op_work(s, op).memory_bytes / m->memory_bandwidth : 0;
 }
 
+/* Rows and keys of a full block like the product, to find its rate. */
+static double block_rate(const struct machine *m, const char *kernel,
+                         const struct schedule *s, const struct op *op,
+                         int64_t rows)
+{
+    const struct transformer *t = &s->job->transformer;
+    int64_t n, keys = rows;
+    const struct operand *o = pool_operands_get(s->pool, op->operands, &n);
+
+    if (op->kind == OP_SCORES || op->kind == OP_WEIGH)
+        keys = tile_row_count(s, o[op->kind == OP_SCORES ? 1 : 2].tile);
+    double seconds = machine_block_seconds(
+        m, op_names[OP_ATTEND], kernel, s->job->dtype, BLOCK_FULL, t->head_dim,
+        t->value_dim, job_group(s->job), rows, keys);
+    double flops = 2.0 * (double)(t->head_dim + t->value_dim) * (double)rows
+        * (double)keys;
+    return seconds > 0 ? flops / seconds : 0;
+}
+
+static double rated_seconds(const struct machine *m, const char *kernel,
+                              const struct schedule *s, const struct op *op)
+{
+    const struct transformer *t = &s->job->transformer;
+    int64_t n;
+    const struct operand *o = pool_operands_get(s->pool, op->operands, &n);
+    int64_t rows = tile_row_count(s, o[0].tile);
+    double rate = machine_rate(m, op_names[op->kind], kernel, s->job->dtype,
+                               t->head_dim, t->value_dim, rows);
+
+    if (rate <= 0 && op_is_product(op))
+        rate = block_rate(m, kernel, s, op, rows);
+    return rate > 0 ? op_work(s, op).flops / rate * crowding(m, s->ranks) : 0;
+}
+
 double op_seconds(const struct machine *m, const char *kernel,
                   const struct schedule *s, const struct op *op)
 {
@@ -111,9 +163,27 @@ double op_seconds(const struct machine *m, const char *kernel,
     if (op->kind == OP_SEND || op->kind == OP_RECV
         || op->kind == OP_COLLECTIVE)
         return 0;
+    double seconds = memory_seconds(m, s, op);
     if (attends && op_work(s, op).pairs > 0)
-        return m->op_overhead + attend_seconds(m, kernel, s, op);
-    return m->op_overhead + memory_seconds(m, s, op);
+        seconds = fmax(seconds, attend_seconds(m, kernel, s, op));
+    else if (!attends)
+        seconds = fmax(seconds, rated_seconds(m, kernel, s, op));
+    return m->op_overhead + seconds;
+}
+
+/* A product without rates is timed as an attend. */
+static int can_time(const struct machine *m, enum op_kind kind,
+                    const char *kernel, struct error *e)
+{
+    const struct op op = { .kind = (uint8_t)kind };
+
+    if (!op_is_product(&op))
+        return 0;
+    if (machine_rate(m, op_names[kind], kernel, DTYPE_FP32, 64, 64, 64) > 0)
+        return 0;
+    return machine_has_surface(m, op_names[kind == OP_ATTEND_BACKWARD
+                                           ? OP_ATTEND_BACKWARD : OP_ATTEND],
+                               kernel, e);
 }
 
 int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
@@ -125,8 +195,8 @@ int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
     for (int64_t r = 0; r < ranks; r++)
         for (int64_t i = 0; i < schedules[r]->n_ops; i++)
             seen[schedules[r]->ops[i].kind]++;
-    for (int k = OP_ATTEND; k <= OP_ATTEND_BACKWARD; k++)
-        if (seen[k] && machine_has_surface(m, op_names[k], kernel, e) != 0)
+    for (int k = 0; k < OP_KINDS; k++)
+        if (seen[k] && can_time(m, (enum op_kind)k, kernel, e) != 0)
             return -1;
     if (seen[OP_SEND] + seen[OP_RECV] + seen[OP_COLLECTIVE] && !m->link.n)
         return fail(e, "machine %s: no link: messages cannot be timed",

@@ -24,6 +24,22 @@ static int64_t slice_bytes(const struct schedule *s, const struct operand *o,
     return bytes;
 }
 
+/* All-reduce: halves scattered and gathered again in log2 N rounds each; scan:
+ * a record a round. */
+static double reduction(const struct machine *m, const struct schedule *s,
+                        const struct op *op,
+                        double (*message)(const struct machine *, int64_t))
+{
+    struct collective_shape c = op_collective(s, op);
+    int64_t bytes = (int64_t)tile_bytes(s, c.staging->tile);
+    double seconds = 0;
+
+    for (int64_t reach = 1; reach < c.members; reach *= 2)
+        seconds += op->collective == EXCLUSIVE_SCAN ? message(m, bytes)
+            : 2 * message(m, ceil_div(bytes, 2 * reach));
+    return seconds;
+}
+
 static double rounds(const struct machine *m, const struct schedule *s,
                      const struct op *op,
                      double (*message)(const struct machine *, int64_t))
@@ -31,6 +47,8 @@ static double rounds(const struct machine *m, const struct schedule *s,
     struct collective_shape c = op_collective(s, op);
     double seconds = 0;
 
+    if (collective_reduces(op->collective))
+        return reduction(m, s, op, message);
     for (int64_t i = 1; i < c.members; i++) {
         int64_t to = (c.me + i) % c.members;
         int64_t from = (c.me + c.members - i) % c.members;
@@ -51,15 +69,19 @@ static double ideal_collective(const struct machine *m,
 }
 
 /* What a member does itself: copy its own slice; reduce-scatter: read all
- * slices and write their sum. */
+ * slices and write their sum; reductions: records made, combined, taken apart. */
 static double finish_seconds(const struct machine *m, const struct schedule *s,
                              const struct op *op)
 {
     struct collective_shape c = op_collective(s, op);
-    int64_t bytes = 2 * slice_bytes(s, c.recv + c.me * c.tiles, c.tiles);
+    int64_t bytes;
 
-    if (op->collective == REDUCE_SCATTER)
+    if (collective_reduces(op->collective))
+        bytes = 7 * (int64_t)tile_bytes(s, c.staging->tile);
+    else if (op->collective == REDUCE_SCATTER)
         bytes = (c.members + 1) * slice_bytes(s, c.result, c.tiles);
+    else
+        bytes = 2 * slice_bytes(s, c.recv + c.me * c.tiles, c.tiles);
     return m->memory_bandwidth > 0 ? (double)bytes / m->memory_bandwidth : 0;
 }
 

@@ -226,6 +226,19 @@ static struct rank *member(const struct sim *sim,
     return r;
 }
 
+/* Messages of a member, sent and received, one a tile. */
+static int64_t collective_messages(const struct collective_shape *c,
+                                   enum collective what)
+{
+    int64_t rounds = 0;
+
+    if (!collective_reduces(what))
+        return 2 * (c->members - 1) * c->tiles;
+    for (int64_t reach = 1; reach < c->members; reach *= 2)
+        rounds++;
+    return (what == EXCLUSIVE_SCAN ? 2 : 4) * rounds;
+}
+
 static void collective_try(struct sim *sim, struct rank *r,
                            const struct op *op)
 {
@@ -243,7 +256,7 @@ static void collective_try(struct sim *sim, struct rank *r,
         comm_start(sim, p, own);
         end = fmax(end, sim->now
                    + sim->o->network->collective(sim->m, p->s, own));
-        end = fmax(end, charge(sim, p, 2 * (c.members - 1) * c.tiles,
+        end = fmax(end, charge(sim, p, collective_messages(&c, own->collective),
                                w.sent_bytes + w.received_bytes));
     }
     push(sim, end, EVENT_COLLECTIVE, r, (int32_t)(op - r->s->ops));

@@ -22,9 +22,11 @@
  * sending to the member i places on and receiving from the one i places back:
  * the sum over rounds of the message of the larger of the two, the slowest
  * member for all. With equal slices (P - 1)(L + 2o + S G / P), S the full
- * payload (the gathered tensor; the send buffer).  loggp adds what a member
- * does with its own slice, and for a reduce-scatter the sum, as memory
- * traffic. */
+ * payload (the gathered tensor; the send buffer).  An all-reduce of S bytes is
+ * log2 P rounds of messages of S/2, S/4, ... and as many back, 2 log2 P (L + 2o)
+ * + 2 (P - 1)/P S G for a power of two; an exclusive scan log2 P messages of a
+ * record.  loggp adds what a member does with its own slice, for a
+ * reduce-scatter the sum, for reductions the records, as memory traffic. */
 struct network_model {
     const char *name, *summary;
     int host;                   /* charge the host's part, see above */
@@ -69,8 +71,9 @@ int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
                    struct error *e);
 
 /* Seconds of one op that computes or copies, on `m`, machine.op_overhead
- * included.  Attends: their segments as measured blocks (models/cost.c); the
- * others: bytes moved in memory / memory_bandwidth. 0 for communication. */
+ * included.  Attends: their segments as measured blocks; others: flops at a
+ * measured rate (models/cost.c); never less than the bytes moved in memory
+ * / memory_bandwidth. 0 for communication. */
 double op_seconds(const struct machine *m, const char *kernel,
                   const struct schedule *s, const struct op *op);
 

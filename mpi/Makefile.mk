@@ -7,19 +7,26 @@ libranks_a_SOURCES = \
 	%D%/calibrate_compute.c \
 	%D%/calibrate_internal.h \
 	%D%/calibrate_link.c \
+	%D%/calibrate_products.c \
 	%D%/clocks.c \
 	%D%/collect.c \
 	%D%/execute.c \
 	%D%/execute.h \
+	%D%/reduce.c \
+	%D%/reduce.h \
 	%D%/run.c \
 	%D%/run.h \
 	%D%/run_entry.c \
 	%D%/run_internal.h \
 	%D%/run_setup.c \
 	%D%/run_trace.c \
+	%D%/run_verify.c \
 	%D%/start.c \
 	%D%/transport.c \
 	%D%/transport.h \
 	%D%/transport_list.c \
 	%D%/transport_list.h
+if HAVE_CUDA
+libranks_a_SOURCES += %D%/pipeline.c %D%/pipeline.h
+endif
 libranks_a_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)

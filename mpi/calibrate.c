@@ -199,8 +199,9 @@ static void frame_open(struct frame *f, const struct calibration *c,
         schedule_attend(s, "", q, k, v, o, lse, ACCESS_WRITE, &g, 1);
     }
     schedule_freeze(s);
-    if (memory_create(&f->memory, s, 0, &e) != 0
-        || !(f->transport = transport_create("none", MPI_COMM_SELF, &e))
+    if (memory_create(&f->memory, s, &device_host, 0, &e) != 0
+        || !(f->transport = transport_create("none", &device_host,
+                                              MPI_COMM_SELF, &e))
         || !(f->null = kernel_find("none", &e)))
         die("calibrate: %s", e.text);
 }

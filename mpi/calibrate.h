@@ -18,7 +18,7 @@ struct calibrate_request {
     int64_t n_groups;
     const enum dtype *dtypes;   /* [n_dtypes]; NULL: fp32 */
     int64_t n_dtypes;
-    int quick;                  /* coarse grid: 10-15 s at the defaults */
+    int quick;                  /* coarse grid: 15-20 s at the defaults */
 };
 
 /* Collective over MPI_COMM_WORLD, between mpi_start() and mpi_finish().  All

@@ -21,6 +21,23 @@ struct block_bench {
     struct segment segment;
 };
 
+void bench_fill(void *data, enum dtype dtype, int64_t n, uint64_t seed)
+{
+    enum { PERIOD = 4093 };     /* prime: no two rows alike */
+    float values[PERIOD];
+
+    for (int i = 0; i < PERIOD; i++) {
+        uint64_t h = hash_u64(seed, (uint64_t)i);
+        float sum = 0;          /* of four uniform in [-1, 1) */
+        for (int j = 0; j < 4; j++)
+            sum += (float)(int16_t)(h >> 16 * j) / 32768.0f;
+        values[i] = sum * 0.87f;
+    }
+    for (int64_t i = 0; i < n; i += PERIOD)
+        convert((char *)data + (size_t)i * dtype_size(dtype), dtype, values,
+                DTYPE_FP32, min64(PERIOD, n - i));
+}
+
 /* Head group 0 of [rows, heads, width], filled with N(0, 1)-like numbers. */
 static struct tensor make_tensor(enum dtype dtype, int64_t rows, int64_t heads,
                                  int64_t taken, int64_t width, uint64_t seed)
@@ -29,37 +46,32 @@ static struct tensor make_tensor(enum dtype dtype, int64_t rows, int64_t heads,
     struct tensor t = { xalign((size_t)n * dtype_size(dtype)), dtype, rows,
                         heads * width, (int32_t)taken, (int32_t)width, 0 };
 
-    for (int64_t i = 0; i < n; i++) {
-        uint64_t h = hash_u64(seed, (uint64_t)i);
-        float sum = 0;          /* of four uniform in [-1, 1) */
-        for (int j = 0; j < 4; j++)
-            sum += (float)(int16_t)(h >> 16 * j) / 32768.0f;
-        element_store(t.data, dtype, i, sum * 0.87f);
-    }
+    bench_fill(t.data, dtype, n, seed);
     return t;
 }
 
 struct block_bench *block_bench_create(const struct calibration *c,
                                        enum dtype dtype, int64_t head_dim,
-                                       int64_t group, int64_t rows)
+                                       int64_t group, int64_t Hk,
+                                       int64_t rows, int64_t keys)
 {
     struct block_bench *b = xcalloc(1, sizeof *b);
-    int64_t H = KV_HEADS * group, Hk = KV_HEADS, D = head_dim;
+    int64_t H = Hk * group, D = head_dim;
 
     b->kernel = c->kernel;
     b->group = group;
     b->rows = rows;
     b->args = (struct attend_args){
         .q = make_tensor(dtype, rows, H, group, D, 1),
-        .k = make_tensor(dtype, rows, Hk, 1, D, 2),
-        .v = make_tensor(dtype, rows, Hk, 1, D, 3),
+        .k = make_tensor(dtype, keys, Hk, 1, D, 2),
+        .v = make_tensor(dtype, keys, Hk, 1, D, 3),
         .o = make_tensor(DTYPE_FP32, rows, H, group, D, 4),
         .lse = make_tensor(DTYPE_FP32, rows, H, group, 1, 5),
         .d_o = make_tensor(dtype, rows, H, group, D, 6),
         .delta = make_tensor(DTYPE_FP32, rows, H, group, 1, 7),
         .dq = make_tensor(DTYPE_FP32, rows, H, group, D, 8),
-        .dk = make_tensor(DTYPE_FP32, rows, Hk, 1, D, 9),
-        .dv = make_tensor(DTYPE_FP32, rows, Hk, 1, D, 10),
+        .dk = make_tensor(DTYPE_FP32, keys, Hk, 1, D, 9),
+        .dv = make_tensor(DTYPE_FP32, keys, Hk, 1, D, 10),
         .store_dk = 1, .store_dv = 1, .group = group,
         .scale = 1 / sqrtf((float)D), .segments = &b->segment,
         .n_segments = 1,
@@ -197,6 +209,31 @@ static struct surface measure_full(const struct calibration *c,
     return s;
 }
 
+/* Rows of a decode step; keys up to 64 MiB of K and V, each 8 or 4 times the one
+ * before. */
+static struct surface measure_few(const struct calibration *c,
+                                  enum dtype dtype, int64_t D, int64_t group)
+{
+    static const int64_t rows[] = { 1, 4, 16 };
+    enum { ROWS = sizeof rows / sizeof *rows };
+    const int64_t most = (64 << 20) / (2 * D * (int64_t)dtype_size(dtype));
+    int step = c->request->quick ? 3 : 2, n = c->request->quick ? 4 : 6;
+    struct block_bench *b = block_bench_create(c, dtype, D, group, 1,
+                                               rows[ROWS - 1], most);
+    struct surface s = empty_surface(b, BLOCK_FEW, 0);
+    int64_t cap = 0;
+
+    for (int i = 0; i < ROWS * n; i++) {
+        struct surface_point p = {
+            rows[i / n], max64(1, most >> step * (n - 1 - i % n)), 0
+        };
+        p.seconds = time_block(c, b, BLOCK_FEW, 0, p.q, p.k);
+        ARRAY_PUSH(s.points, s.n, cap, p);
+    }
+    block_bench_destroy(b);
+    return s;
+}
+
 static void report_surface(const struct calibration *c,
                            const struct surface *s)
 {
@@ -218,6 +255,8 @@ static void measure_surfaces(const struct calibration *c,
 {
     struct machine *m = c->m;
     int64_t cap = m->n_surfaces;
+    struct surface few = measure_few(c, b->args.q.dtype, b->args.q.width,
+                                     b->group);
 
     for (int backward = 0; backward < 2; backward++) {
         struct surface causal = measure_causal(c, b, backward);
@@ -227,6 +266,8 @@ static void measure_surfaces(const struct calibration *c,
         ARRAY_PUSH(m->surfaces, m->n_surfaces, cap, full);
         ARRAY_PUSH(m->surfaces, m->n_surfaces, cap, causal);
     }
+    report_surface(c, &few);
+    ARRAY_PUSH(m->surfaces, m->n_surfaces, cap, few);
 }
 
 /* ---- Around a block ----------------------------------------------------- */
@@ -328,7 +369,7 @@ void calibrate_compute(const struct calibration *c)
         for (int64_t d = 0; d < n_dims; d++)
             for (int64_t g = 0; g < n_groups; g++) {
                 struct block_bench *b = block_bench_create(
-                    c, dtypes[t], dims[d], group[g], most);
+                    c, dtypes[t], dims[d], group[g], KV_HEADS, most, most);
                 measure_surfaces(c, b);
                 if (t == 0 && d == 0 && g == 0) {
                     c->m->poll_interval = poll_interval(c, b);
@@ -336,6 +377,9 @@ void calibrate_compute(const struct calibration *c)
                 }
                 block_bench_destroy(b);
             }
+    for (int64_t t = 0; t < n_dtypes; t++)
+        for (int64_t d = 0; d < n_dims; d++)
+            calibrate_products(c, dtypes[t], dims[d]);
     c->m->memory_bandwidth = memory_bandwidth(c);
     c->m->fit_error = mean_error(c->m);
     say(c, "memory %.1f GB/s; a look at messages every %.1f us; a block alone "

@@ -39,11 +39,13 @@ void say(const struct calibration *c, const char *fmt, ...)
 
 /* ---- Compute (calibrate_compute.c) -------------------------------------- */
 
-/* One attend or attend_backward, repeated. */
+/* One attend or attend_backward of the first of kv_heads head groups,
+ * repeated, of at most so many rows and keys. */
 struct block_bench;
 struct block_bench *block_bench_create(const struct calibration *c,
                                        enum dtype dtype, int64_t head_dim,
-                                       int64_t group, int64_t most_rows);
+                                       int64_t group, int64_t kv_heads,
+                                       int64_t most_rows, int64_t most_keys);
 void block_bench_destroy(struct block_bench *b);
 /* [q x k], of `kind`; prepares what backward reads. */
 void block_bench_shape(struct block_bench *b, enum block_kind kind,
@@ -51,8 +53,15 @@ void block_bench_shape(struct block_bench *b, enum block_kind kind,
 void block_bench_poll(struct block_bench *b, struct poll poll);
 void block_bench_call(void *bench);
 
-/* Collective: surfaces, memory_bandwidth, poll_interval, alone_ratio. */
+/* What a bench computes with: n elements like N(0, 1), that soon repeat. */
+void bench_fill(void *data, enum dtype dtype, int64_t n, uint64_t seed);
+
+/* Collective: surfaces, rates, memory_bandwidth, poll_interval, alone_ratio. */
 void calibrate_compute(const struct calibration *c);
+
+/* Collective: rates of the other products (calibrate_products.c). */
+void calibrate_products(const struct calibration *c, enum dtype dtype,
+                        int64_t head_dim);
 
 /* ---- Messages (calibrate_link.c) ---------------------------------------- */
 

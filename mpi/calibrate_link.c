@@ -188,7 +188,8 @@ static double host_per_byte(const struct calibration *c, char *out, char *in,
     enum { TRIES = 7, BYTES = 1 << 20, COUNT = 16 };
     struct exchange x = { .c = c, .peer = peer, .bytes = BYTES,
                           .data = { out, in } };
-    struct block_bench *b = block_bench_create(c, DTYPE_FP32, 64, 1, 1024);
+    struct block_bench *b = block_bench_create(c, DTYPE_FP32, 64, 1, 2,
+                                               1024, 1024);
     double tries[TRIES], block;
 
     block_bench_shape(b, BLOCK_FULL, 0, 1024, 1024);

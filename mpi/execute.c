@@ -2,8 +2,10 @@
 #include <config.h>
 
 #include "mpi/execute.h"
+#include "mpi/pipeline.h"
 #include "mpi/transport.h"
 #include "run/compute.h"
+#include "run/reduce.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -115,9 +117,15 @@ static void start_message(struct execution *x, int32_t i)
                                          o[k].tile, op->channel, op->peer);
 }
 
+static void start_reduction(struct execution *x, int32_t i)
+{
+    reduce_pack(x->s, &x->s->ops[i], x->m);
+    x->pending[i] += transport_reduce(x->t, i, x->m);
+}
+
 /* All slices at once; receives first.  Peers in turn, starting behind me, so
  * that not everybody sends to the same member first. */
-static void start_collective(struct execution *x, int32_t i)
+static void start_exchange(struct execution *x, int32_t i)
 {
     const struct op *op = &x->s->ops[i];
     struct collective_shape c = op_collective(x->s, op);
@@ -139,7 +147,7 @@ static void start_collective(struct execution *x, int32_t i)
 static void messages_over(struct execution *x, int32_t i)
 {
     if (x->s->ops[i].kind == OP_COLLECTIVE)
-        collective_finish(x->s, &x->s->ops[i], x->m);
+        collective_finish(x->s, &x->s->ops[i], x->m, x->o->kernel);
     op_finished(x, i);
 }
 
@@ -160,10 +168,12 @@ static void start_ready(struct execution *x)
             || unlucky(x, 3))
             continue;
         op_started(x, i);
-        if (x->s->ops[i].kind == OP_COLLECTIVE)
-            start_collective(x, i);
-        else
+        if (x->s->ops[i].kind != OP_COLLECTIVE)
             start_message(x, i);
+        else if (collective_reduces(x->s->ops[i].collective))
+            start_reduction(x, i);
+        else
+            start_exchange(x, i);
         if (x->pending[i] == 0) {
             messages_over(x, i);
             lane = LANE_FIRST_CHANNEL - 1;  /* others may start now */
@@ -257,6 +267,8 @@ int64_t execute(const struct schedule *s, struct memory *m,
                                : 0 };
     size_t n = (size_t)s->n_ops;
 
+    if (transport_pipeline(t))
+        return pipeline_execute(transport_pipeline(t), o);
     lanes_init(&x.lanes, s);
     x.pending = xmalloc(n * sizeof *x.pending);
     memset(x.pending, 0xff, n * sizeof *x.pending);

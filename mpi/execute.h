@@ -30,12 +30,22 @@ int agree_equal(uint64_t value, MPI_Comm comm);
 
 /* ---- Transport ---------------------------------------------------------- */
 struct transport;
+struct plan;
 /* One communicator per channel, for schedules of one pool, which it must not
- * outlive.  `name`: "auto" or a name of the table.  Collective; fails alike on
- * every rank. */
-struct transport *transport_create(const char *name, MPI_Comm comm,
+ * outlive.  `name`: a name of the table, or "auto", the first of the table for
+ * buffers on that kind of device.  Collective; fails alike on every rank. */
+struct transport *transport_create(const char *name,
+                                   const struct device *device, MPI_Comm comm,
                                    struct error *e);
 void transport_destroy(struct transport *t);
+const char *transport_name(const struct transport *t);
+/* What a schedule needs before it is executed: communicators of the groups in
+ * which it reduces, or the memories of its peers, which are of `plan` (the host
+ * transports do without). Collective: every rank for its own schedule of one
+ * plan; 0, or -1 and the same *e on every rank. */
+int transport_prepare(struct transport *t, struct plan *plan,
+                      const struct schedule *s, struct memory *m,
+                      struct error *e);
 
 /* ---- Execute ------------------------------------------------------------ */
 struct execute_options {

@@ -17,9 +17,9 @@ static int compare_ns(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void fill_times(struct result_row *row, const struct entry *x,
-                       int64_t repeats)
+static void fill_times(struct result_row *row, const struct entry *x)
 {
+    int64_t repeats = x->repeats;
     int64_t *ns = xcalloc((size_t)repeats, sizeof *ns);
 
     memcpy(ns, x->repeat_ns, (size_t)repeats * sizeof *ns);
@@ -37,15 +37,18 @@ static struct result_row describe(const struct session *s, int64_t i)
     struct result_row row = result_unknown();
 
     row.strategy = st->strategy->name;
+    row.asked = st;
     row.reason = x->reason;
     if (x->reason)
         return row;
     row.layout = layout_names[st->options.layout];
     row.ranks = s->ranks;
     row.pass = s->scenario->job.pass;
+    row.steps = s->scenario->job.decode_steps;
     row.dtype = s->scenario->job.dtype;
+    row.has_lse = job_has_lse(&s->scenario->job);
     row.schedule_hash = x->hash;
-    fill_times(&row, x, s->scenario->repeats);
+    fill_times(&row, x);
     row.predicted = x->predicted;
     row.flops = x->flops;
     row.bytes_sent = x->bytes_sent;
@@ -75,27 +78,44 @@ static void print_notes(const struct session *s, const struct result_row *rows)
     fprintf(stderr, "trace: %s\n", s->output);
 }
 
+/* Results of a layer; of decode those of the queries. */
+static struct tensor_results results_of(const struct entry *x, int64_t layer,
+                                        const struct job *job)
+{
+    const struct transformer *t = &job->transformer;
+    int64_t first = job_first_query(job) + job->decode_steps;
+    const float *of[RESULTS];
+
+    for (int r = 0; r < RESULTS; r++) {
+        int64_t row = tensor_heads(job, result_tensors[r])
+            * tensor_width(job, result_tensors[r]);
+        const float *low = x->results[layer][r].low;
+        of[r] = low ? low + first * row : NULL;
+    }
+    return (struct tensor_results){
+        .tokens = job->tokens - job_first_query(job), .heads = t->heads,
+        .kv_heads = t->kv_heads, .head_dim = t->head_dim,
+        .value_dim = t->value_dim, .o = of[RESULT_O], .lse = of[RESULT_LSE],
+        .dq = of[RESULT_DQ], .dk = of[RESULT_DK], .dv = of[RESULT_DV] };
+}
+
+/* A group per entry; of a pattern, one per layer in it. */
 static int write_tensors(const struct session *s, struct error *e)
 {
-    const struct transformer *t = &s->scenario->job.transformer;
+    const struct job *job = &s->scenario->job;
+    int64_t entries = s->scenario->n_strategies, layers = job_layers(job);
     int64_t n = 0;
-    struct tensor_results *r = xcalloc((size_t)s->scenario->n_strategies,
-                                       sizeof *r);
-    char (*groups)[24] = xcalloc((size_t)s->scenario->n_strategies,
-                                 sizeof *groups);
+    struct tensor_results *r = xcalloc((size_t)(entries * layers), sizeof *r);
+    char (*groups)[48] = xcalloc((size_t)(entries * layers), sizeof *groups);
 
-    for (int64_t i = 0; i < s->scenario->n_strategies; i++) {
-        float *const *x = s->entries[i].results;
-        if (s->entries[i].reason)
-            continue;
-        snprintf(groups[i], sizeof groups[i], "/%d", (int)i);
-        r[n++] = (struct tensor_results){
-            .group = groups[i], .tokens = s->scenario->job.tokens,
-            .heads = t->heads, .kv_heads = t->kv_heads,
-            .head_dim = t->head_dim, .value_dim = t->value_dim,
-            .o = x[RESULT_O], .lse = x[RESULT_LSE], .dq = x[RESULT_DQ],
-            .dk = x[RESULT_DK], .dv = x[RESULT_DV] };
-    }
+    for (int64_t i = 0; i < entries; i++)
+        for (int64_t l = 0; l < layers && !s->entries[i].reason; l++) {
+            snprintf(groups[n], sizeof *groups, job->pattern ? "/%d/%d" : "/%d",
+                     (int)i, (int)l);
+            r[n] = results_of(&s->entries[i], l, job);
+            r[n].group = groups[n];
+            n++;
+        }
     int rc = tensor_results_write(s->request->tensors, r, n, e);
     free(r);
     free(groups);
@@ -175,10 +195,10 @@ static int close_spool(struct session *s)
 
 static void session_clear(struct session *s)
 {
+    references_clear(s);
     for (int64_t i = 0; s->entries && i < s->scenario->n_strategies; i++)
         entry_clear(&s->entries[i]);
     free(s->entries);
-    verify_destroy(s->verify);
     if (s->file)
         tensor_file_destroy(s->file);
     if (s->machine)

@@ -23,6 +23,7 @@ struct work_place {
     double flops;               /* of all ranks */
     double largest;             /* flops of the largest op of any rank */
     int64_t sent;               /* bytes of one repetition */
+    int64_t steps;              /* of a decode session; else 0 */
 };
 
 static void show(const struct work_place *w, const char *what, int64_t i,
@@ -80,46 +81,36 @@ static void build(struct work_place *w)
 
 /* ---- Memory ------------------------------------------------------------- */
 
-static int n_results(const struct session *s)
+/* A device that ranks of the node share. */
+static int device_fits(const struct session *s,
+                       const struct schedule *schedule, struct error *e)
 {
-    return job_has_backward(&s->scenario->job) ? RESULTS : RESULT_LSE + 1;
-}
+    const struct device *d = session_device(s);
+    size_t available, total;
+    int sharers = (s->node_ranks + d->count() - 1) / d->count();
 
-/* Elements of a result. */
-static int64_t result_size(const struct session *s, int r)
-{
-    const struct job *job = &s->scenario->job;
-
-    return job->tokens * tensor_heads(job, result_tensors[r])
-           * tensor_width(job, result_tensors[r]);
-}
-
-/* Bytes that rank 0 takes to collect and verify. */
-static int64_t verify_needs(const struct session *s)
-{
-    int64_t bytes = 0;
-
-    for (int r = 0; r < n_results(s); r++)
-        bytes += result_size(s, r) * (int64_t)sizeof(float);
-    if (s->scenario->verify == VERIFY_NONE)
-        return s->request->tensors ? bytes : 0;
-    if (!s->verify)
-        bytes += (int64_t)verify_bytes(&s->scenario->job,
-                                       s->scenario->verify);
-    return bytes;
+    if (d == &device_host || d->memory(&available, &total))
+        return 0;
+    if (schedule->peak_bytes <= available / (size_t)sharers)
+        return 0;
+    return fail(e, "out of memory: rank %d needs %.3f GiB on its device; %.3f "
+                "GiB available to each of %d ranks", s->rank,
+                (double)schedule->peak_bytes / 0x1p30,
+                (double)available / 0x1p30 / sharers, sharers);
 }
 
 int memory_fits(const struct session *s, const struct schedule *schedule,
                 struct error *e)
 {
-    int64_t peak = (int64_t)schedule->peak_bytes;
-    int64_t extra = s->rank ? 0 : verify_needs(s), all = peak + extra;
+    int on_host = session_device(s) == &device_host;
+    int64_t peak = on_host ? (int64_t)schedule->peak_bytes : 0;
+    int64_t extra = s->rank ? 0 : verify_needs(s, schedule), all = peak + extra;
     int64_t available = topo_memory_available();
 
     MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT64_T, MPI_SUM, s->node);
     MPI_Bcast(&available, 1, MPI_INT64_T, 0, s->node);
     if (!available || all <= available)
-        return 0;
+        return device_fits(s, schedule, e);
     char verify[96] = "", others[64] = "";
     if (extra)
         snprintf(verify, sizeof verify, ", %.3f GiB of it to verify "
@@ -135,11 +126,62 @@ int memory_fits(const struct session *s, const struct schedule *schedule,
 static int allocate(struct work_place *w, struct error *e)
 {
     if (memory_fits(w->s, w->schedule, e)
-        || memory_create(&w->memory, w->schedule, 0, e))
+        || memory_create(&w->memory, w->schedule, session_device(w->s), 0, e))
         return -1;
     memory_poison(&w->memory);
-    memory_load(&w->memory, input_row, w->s);
+    if (w->steps)
+        memory_load_live(&w->memory, w->schedule->job->tokens - w->steps,
+                         input_row, w->s);
+    else
+        memory_load(&w->memory, input_row, w->s);
     return 0;
+}
+
+/* ---- Verification ------------------------------------------------------- */
+
+static int keeps_results(const struct session *s)
+{
+    return s->scenario->verify != VERIFY_NONE || s->request->tensors;
+}
+
+/* Results to rank 0, which verifies them. */
+static void verify_now(struct work_place *w)
+{
+    struct session *s = w->s;
+    char done = 0;
+
+    if (!keeps_results(s))
+        return;
+    results_collect(w->x, &w->memory, s->comm);
+    if (s->rank == 0 && s->scenario->verify != VERIFY_NONE)
+        results_verify(s, w->x, &w->memory);
+    nap_bcast(&done, 1, s->comm);
+}
+
+static void print_verdict(const struct work_place *w)
+{
+    const struct verdict *v = &w->x->verdict;
+
+    for (int r = 0; r < RESULTS; r++)
+        if (isnan(v->error[r]) && !isnan(v->gate[r]))
+            fprintf(stderr, "spar: %s: %s is wrong: it has NaN, or rows that "
+                    "nothing wrote\n", w->name, result_names[r]);
+        else if (v->error[r] > v->gate[r])
+            fprintf(stderr, "spar: %s: %s is wrong: error %.3g, at most %.3g\n",
+                    w->name, result_names[r], v->error[r], v->gate[r]);
+    if (!v->compared)
+        fprintf(stderr, "spar: %s: nothing was compared\n", w->name);
+}
+
+static int is_right(const struct work_place *w)
+{
+    const struct verdict *v = &w->x->verdict;
+
+    if (w->s->scenario->verify == VERIFY_NONE)
+        return 1;
+    if (!v->passed || !v->compared)
+        print_verdict(w);
+    return v->passed && v->compared;
 }
 
 /* ---- Repeats ------------------------------------------------------------ */
@@ -167,21 +209,34 @@ static int64_t repeat_once(struct work_place *w, int32_t repeat, int recorded)
     return taken;
 }
 
+/* Repeat i; of a session: a token comes, its step, which is verified. */
+static int64_t repeat_timed(struct work_place *w, int64_t i)
+{
+    if (!w->steps) {
+        show(w, "repeat", i, w->x->repeats);
+        return repeat_once(w, (int32_t)i, 0);
+    }
+    show(w, "step", i, w->steps);
+    memory_append(&w->memory, input_row, w->s);
+    memory_poison(&w->memory);
+    int64_t ns = repeat_once(w, (int32_t)i, 0);
+    verify_now(w);
+    return ns;
+}
+
 static void run_repeats(struct work_place *w)
 {
     struct session *s = w->s;
     const struct scenario *c = s->scenario;
-    int64_t n = c->repeats, *ns = xcalloc((size_t)n + 1, sizeof *ns);
+    int64_t n = w->x->repeats, *ns = xcalloc((size_t)n + 1, sizeof *ns);
 
     w->sent = -1;
     for (int64_t i = 0; i < c->warmups; i++) {
         show(w, "warm-up", i, c->warmups);
         repeat_once(w, -1, 0);
     }
-    for (int64_t i = 0; i < n; i++) {
-        show(w, "repeat", i, n);
-        ns[i] = repeat_once(w, (int32_t)i, 0);
-    }
+    for (int64_t i = 0; i < n; i++)
+        ns[i] = repeat_timed(w, i);
     show(w, "traced repeat", 0, 1);
     memory_poison(&w->memory);
     ns[n] = repeat_once(w, (int32_t)n, 1);
@@ -191,65 +246,13 @@ static void run_repeats(struct work_place *w)
     w->x->bytes_sent = gather(s, w->sent);
 }
 
-/* ---- Verification ------------------------------------------------------- */
-
-static void collect(struct work_place *w)
-{
-    struct session *s = w->s;
-
-    show(w, "collecting results", 0, 1);
-    for (int r = 0; r < n_results(s); r++) {
-        size_t bytes = (size_t)result_size(s, r) * sizeof(float);
-        if (s->rank == 0) {
-            w->x->results[r] = xmalloc(bytes);
-            memset(w->x->results[r], 0xff, bytes);      /* NaN */
-        }
-        collect_tensor(&w->memory, result_tensors[r], w->x->results[r],
-                       s->comm);
-    }
-}
-
-static void print_verdict(const struct work_place *w)
-{
-    const struct verdict *v = &w->x->verdict;
-
-    for (int r = 0; r < RESULTS; r++)
-        if (isnan(v->error[r]) && !isnan(v->gate[r]))
-            fprintf(stderr, "spar: %s: %s is wrong: it has NaN, or rows that "
-                    "nothing wrote\n", w->name, result_names[r]);
-        else if (v->error[r] > v->gate[r])
-            fprintf(stderr, "spar: %s: %s is wrong: error %.3g, at most %.3g\n",
-                    w->name, result_names[r], v->error[r], v->gate[r]);
-    if (!v->compared)
-        fprintf(stderr, "spar: %s: nothing was compared\n", w->name);
-}
-
-static int verify_entry(struct work_place *w)
-{
-    struct session *s = w->s;
-    const struct scenario *c = s->scenario;
-
-    if (c->verify == VERIFY_NONE) {
-        for (int r = 0; r < RESULTS; r++)
-            w->x->verdict.error[r] = w->x->verdict.gate[r] = NAN;
-        return 1;
-    }
-    show(w, "verifying", 0, 1);
-    if (!s->verify)
-        s->verify = verify_create(&c->job, c->verify, input_row, s,
-                                  (uint64_t)c->seed);
-    verify_results(s->verify, (const float *const *)w->x->results,
-                   &w->x->verdict);
-    progress_end();
-    if (!w->x->verdict.passed)
-        print_verdict(w);
-    return w->x->verdict.passed;
-}
-
 /* ---- Physics ------------------------------------------------------------ */
 
-/* No rank of today's CPUs attends faster: one core, flop/s. */
-static const double PLAUSIBLE = 1e12;
+/* No rank of today attends faster, flop/s: one core, one GPU. */
+static double plausible(const struct session *s)
+{
+    return session_device(s) == &device_host ? 1e12 : 2.5e15;
+}
 
 static int bytes_match(const struct work_place *w)
 {
@@ -271,12 +274,12 @@ static int rate_plausible(const struct work_place *w)
 {
     int64_t least = w->x->spans_ns;
 
-    for (int64_t i = 0; i < w->s->scenario->repeats; i++)
+    for (int64_t i = 0; i < w->x->repeats; i++)
         least = min64(least, w->x->repeat_ns[i]);
     double rate = w->flops / ((double)least * 1e-9) / w->s->ranks;
-    if (rate <= PLAUSIBLE || strcmp(w->s->kernel->name, "none") == 0)
+    if (rate <= plausible(w->s) || strcmp(w->s->kernel->name, "none") == 0)
         return 1;
-    fprintf(stderr, "spar: %s: %.3g flop/s and rank is more than a core can "
+    fprintf(stderr, "spar: %s: %.3g flop/s and rank is more than a device can "
             "do\n", w->name, rate);
     return 0;
 }
@@ -286,21 +289,19 @@ static int rate_plausible(const struct work_place *w)
 static void judge(struct work_place *w)
 {
     struct session *s = w->s;
-    int keep = s->request->tensors != NULL;
     char done = 0;
 
-    if (s->scenario->verify != VERIFY_NONE || keep)
-        collect(w);
+    show(w, "verifying", 0, 1);
+    verify_now(w);
     if (s->rank == 0) {
-        int verified = verify_entry(w), bytes = bytes_match(w);
-        w->x->passed = rate_plausible(w) && verified && bytes;
+        progress_end();
+        int right = is_right(w), bytes = bytes_match(w);
+        w->x->passed = rate_plausible(w) && right && bytes;
         entry_describe(s, w->index);
     }
     nap_bcast(&done, 1, s->comm);
-    for (int r = 0; !keep && r < RESULTS; r++) {
-        free(w->x->results[r]);
-        w->x->results[r] = NULL;
-    }
+    if (!s->request->tensors)
+        results_close(w->x);
 }
 
 int entry_run(struct session *s, int64_t index)
@@ -311,14 +312,23 @@ int entry_run(struct session *s, int64_t index)
     struct error e = { 0 };
 
     w.x->predicted = w.x->overlap = NAN;
+    w.x->verdict = verdict_open();
+    w.steps = s->scenario->job.decode_steps;
+    w.x->repeats = w.steps ? w.steps : s->scenario->repeats;
     build(&w);
     int status = agree(allocate(&w, &e), &e, s->comm);
     if (!status) {
-        w.transport = transport_create(s->scenario->transport, s->comm, &e);
+        w.transport = transport_create(s->scenario->transport,
+                                       session_device(s), s->comm, &e);
+        status = agree(transport_prepare(w.transport, w.x->plan, w.schedule,
+                                         &w.memory, &e), &e, s->comm);
+    }
+    if (!status) {
+        results_open(w.x, w.schedule);
         run_repeats(&w);
-        transport_destroy(w.transport);
         judge(&w);
     }
+    transport_destroy(w.transport);
     memory_destroy(&w.memory);
     schedule_destroy(w.schedule);
     return status;
@@ -332,8 +342,7 @@ void entry_clear(struct entry *x)
     free(x->peak_bytes);
     free(x->repeat_ns);
     free(x->reason);
-    for (int r = 0; r < RESULTS; r++)
-        free(x->results[r]);
+    results_close(x);
     records_entry_clear(&x->trace);
     plan_destroy(x->plan);
 }

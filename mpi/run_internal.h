@@ -12,6 +12,14 @@
 #include "mpi/run.h"
 #include "topo/machine.h"
 
+/* A result on rank 0: fp32 [tokens, heads, width]; of a decode step, the rows
+ * of its queries.  Where ranks hold replicas, `low` and `high` are the least
+ * and the largest of what they hold, NaN if one of them is: that verifies all
+ * of them.  Else `high` is NULL. */
+struct collected {
+    float *low, *high;
+};
+
 /* One entry of `strategies`. Arrays: [ranks], on rank 0. */
 struct entry {
     struct plan *plan;          /* NULL: does not apply */
@@ -19,13 +27,24 @@ struct entry {
     uint64_t hash;              /* of all ranks' schedules */
     int64_t *bytes_sent, *bytes_expected, *pairs, *peak_bytes;
     double flops;               /* of all ranks */
+    int64_t repeats;            /* timed; in a decode session its steps */
     int64_t *repeat_ns;         /* [repeats] max over ranks */
     int64_t spans_ns;           /* of the traced repeat */
     struct trace_entry trace;   /* rank 0; without the times */
     double predicted, overlap;  /* s; NaN: unknown */
-    struct verdict verdict;
-    float *results[RESULTS];    /* kept for --output-tensors */
+    struct verdict verdict;     /* the worst of layers, replicas, steps */
+    int64_t layers;
+    struct collected (*results)[RESULTS];       /* [layers]; kept for
+                                                   --output-tensors */
     int passed;
+};
+
+/* What a job's results are verified against; made once. */
+struct reference {
+    struct job job;             /* as one or more plans understand it */
+    enum attention attention;   /* of its layer */
+    struct verify *verify;
+    struct reference *next;
 };
 
 struct session {
@@ -45,7 +64,7 @@ struct session {
     struct trace_clock *clocks; /* [ranks] */
     char (*hosts)[64];          /* [ranks], rank 0 */
     int64_t clock_start;        /* ns */
-    struct verify *verify;      /* rank 0; made for the first entry */
+    struct reference *references;       /* rank 0 */
     struct records records;     /* rank 0 */
     struct entry *entries;      /* [scenario->n_strategies] */
 };
@@ -59,6 +78,12 @@ extern const stage_fn run_stages[];     /* NULL last */
 void input_row(void *arg, enum tensor_name tensor, int64_t token,
                int64_t head, int64_t width, float *out);
 
+/* Where the kernels work. */
+static inline const struct device *session_device(const struct session *s)
+{
+    return s->kernel->device ? s->kernel->device : &device_host;
+}
+
 /* ---- One entry (run_entry.c) -------------------------------------------- */
 /* Runs and verifies it. Collective; 0, or the status after a message. */
 int entry_run(struct session *s, int64_t index);
@@ -69,9 +94,25 @@ int memory_fits(const struct session *s, const struct schedule *schedule,
 void entry_clear(struct entry *x);
 
 /* ---- Collecting (collect.c) --------------------------------------------- */
-/* Output `tensor` of all ranks into the global fp32 array on rank 0. */
+/* Output `tensor` of a layer from all ranks to rank 0; what nobody wrote is
+ * NaN. Collective. */
 void collect_tensor(const struct memory *m, enum tensor_name tensor,
-                    float *global, MPI_Comm comm);
+                    int64_t layer, const struct collected *c, MPI_Comm comm);
+
+/* ---- Verification (run_verify.c) ---------------------------------------- */
+/* Room for the results of an entry, on rank 0. */
+void results_open(struct entry *x, const struct schedule *s);
+void results_close(struct entry *x);
+/* Results of all ranks to rank 0. Collective. */
+void results_collect(const struct entry *x, const struct memory *m,
+                     MPI_Comm comm);
+/* Rank 0: what was collected into the entry's verdict. */
+void results_verify(struct session *s, struct entry *x,
+                    const struct memory *m);
+struct verdict verdict_open(void);      /* of nothing yet: passed */
+/* Bytes that rank 0 takes to collect and verify. */
+int64_t verify_needs(const struct session *s, const struct schedule *schedule);
+void references_clear(struct session *s);
 
 /* ---- Clocks (clocks.c) -------------------------------------------------- */
 /* Offsets of all ranks' clocks to rank 0's; at the end, their drift. */

@@ -53,23 +53,25 @@ static int check_ranks(struct session *s, struct error *e)
 /* Shapes and lengths of rank 0's file to all; no data yet. */
 static void share_shapes(struct session *s)
 {
-    enum { TOKENS, HEADS, KV_HEADS, HEAD_DIM, VALUE_DIM, LENGTHS, GRADIENT, N };
+    enum { TOKENS, QUERIES, HEADS, KV_HEADS, HEAD_DIM, VALUE_DIM, LENGTHS,
+           GRADIENT, N };
     struct tensor_file *f = s->file;
     int64_t shape[N];
 
     if (s->rank == 0) {
-        const int64_t mine[N] = { f->tokens, f->heads, f->kv_heads,
-                                  f->head_dim, f->value_dim, f->n_lengths,
-                                  f->d_o != NULL };
+        const int64_t mine[N] = { f->tokens, f->queries, f->heads,
+                                  f->kv_heads, f->head_dim, f->value_dim,
+                                  f->n_lengths, f->d_o != NULL };
         memcpy(shape, mine, sizeof shape);
     }
     MPI_Bcast(shape, N, MPI_INT64_T, 0, s->comm);
     if (s->rank) {
         s->file = f = xcalloc(1, sizeof *f);
         *f = (struct tensor_file){
-            .tokens = shape[TOKENS], .heads = shape[HEADS],
-            .kv_heads = shape[KV_HEADS], .head_dim = shape[HEAD_DIM],
-            .value_dim = shape[VALUE_DIM], .n_lengths = shape[LENGTHS],
+            .tokens = shape[TOKENS], .queries = shape[QUERIES],
+            .heads = shape[HEADS], .kv_heads = shape[KV_HEADS],
+            .head_dim = shape[HEAD_DIM], .value_dim = shape[VALUE_DIM],
+            .n_lengths = shape[LENGTHS],
             .lengths = xcalloc((size_t)shape[LENGTHS], sizeof(int64_t)),
             .d_o = shape[GRADIENT] ? xmalloc(sizeof(float)) : NULL };
     }
@@ -84,7 +86,7 @@ static void share_data(struct session *s)
     int64_t width[] = { f->head_dim, f->head_dim, f->value_dim, f->value_dim };
 
     for (int i = 0; i < (f->d_o ? 4 : 3); i++) {
-        int64_t n = f->tokens * heads[i] * width[i];
+        int64_t n = (i ? f->tokens : f->queries) * heads[i] * width[i];
         if (s->rank)
             *data[i] = xrealloc(*data[i], (size_t)n * sizeof(float));
         MPI_Bcast_c(*data[i], n, MPI_FLOAT, 0, s->comm);
@@ -99,17 +101,14 @@ static int read_input(struct session *s, struct error *e)
     if (!c->input)
         return 0;
     if (s->rank == 0) {
-        s->file = tensor_file_read(c->input,
-                                   c->job.pass == PASS_FORWARD_BACKWARD, e);
+        s->file = tensor_file_read(c->input, scenario_input_need(c), e);
         failed = !s->file;
     }
     MPI_Bcast(&failed, 1, MPI_INT, 0, s->comm);
     if (failed)
         return s->rank ? 0 : -1;
     share_shapes(s);
-    const struct tensor_file *f = s->file;
-    if (scenario_apply_input(c, f->tokens, f->heads, f->kv_heads, f->head_dim,
-                             f->value_dim, f->lengths, f->n_lengths, e))
+    if (scenario_apply_input(c, s->file, e))
         return -1;
     share_data(s);
     return 0;
@@ -128,6 +127,8 @@ void input_row(void *arg, enum tensor_name tensor, int64_t token,
     const float *data = tensor == TENSOR_Q ? f->q : tensor == TENSOR_K ? f->k
                         : tensor == TENSOR_V ? f->v : f->d_o;
     int64_t heads = tensor_heads(&s->scenario->job, tensor);
+    if (tensor == TENSOR_Q)             /* of the last tokens, in decode */
+        token -= f->tokens - f->queries;
     memcpy(out, data + (token * heads + head) * width,
            (size_t)width * sizeof *out);
 }
@@ -147,8 +148,8 @@ static int find_kernel(struct session *s, struct error *e)
 static int find_transport(struct session *s, struct error *e)
 {
     struct error why = { 0 };
-    struct transport *t = transport_create(s->scenario->transport, s->comm,
-                                           &why);
+    struct transport *t = transport_create(s->scenario->transport,
+                                           session_device(s), s->comm, &why);
 
     if (!t)
         return scenario_fail(s->scenario, "run.transport", e, "%s", why.text);
@@ -250,6 +251,22 @@ static int join_node(struct session *s, struct error *e)
     return 0;
 }
 
+/* Ranks of a node take its devices in turn. */
+static int open_device(struct session *s, struct error *e)
+{
+    const struct device *d = session_device(s);
+    int n = d->count();
+
+    if (d == &device_host)
+        return 0;
+    if (s->rank == 0 && s->node_ranks > n)
+        fprintf(stderr, "spar: %d ranks share %d %s device%s: without MPS "
+                "(nvidia-cuda-mps-control -d) every message between them "
+                "waits for a time slice, some ms\n", s->node_ranks, n, d->name,
+                n == 1 ? "" : "s");
+    return d->open(s->node_rank % n, e);
+}
+
 /* Before anything runs: a later entry that does not fit would leave a run
  * without a report. */
 static int check_memory(struct session *s, struct error *e)
@@ -272,6 +289,6 @@ static int check_memory(struct session *s, struct error *e)
 
 const stage_fn run_stages[] = {
     read_scenario, check_ranks, read_input, find_kernel, find_transport,
-    make_plans, find_machine, check_outputs, join_node, check_memory,
-    make_folder, open_spool, NULL
+    make_plans, find_machine, check_outputs, join_node, open_device,
+    check_memory, make_folder, open_spool, NULL
 };

@@ -93,7 +93,7 @@ static struct trace_entry describe_entry(const struct session *s, int64_t i)
                  layout_names[st->options.layout]);
         return out;
     }
-    out.repeats = (int32_t)s->scenario->repeats;
+    out.repeats = (int32_t)x->repeats;
     out.repeat_ns = x->repeat_ns;
     out.spans_ns = x->spans_ns;
     return out;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include "mpi/pipeline.h"
+#include "mpi/reduce.h"
 #include "mpi/transport.h"
 #include "run/compute.h"
 
@@ -17,7 +19,9 @@ struct tile_type {
 
 struct transport {
     const struct transport_kind *kind;
+    struct pipeline *pipeline;  /* of a kind without messages */
     MPI_Comm channels[CHANNELS];
+    struct reducer *reducer;
     /* Messages under way; room for as many indices and statuses. */
     int64_t n, n_cap, requests_cap, indices_cap, statuses_cap, done_cap;
     struct message *messages, *done;
@@ -94,6 +98,14 @@ static int one_block(const struct tile_span *v)
                || (v->runs[0].stride == 1 && v->block_bytes == v->row_bytes));
 }
 
+static void put(struct transport *t, struct message what, MPI_Request request)
+{
+    t->requests = array_grow(t->requests, t->n + 1, &t->requests_cap,
+                             sizeof request);
+    t->requests[t->n] = request;
+    ARRAY_PUSH(t->messages, t->n, t->n_cap, what);
+}
+
 static void host_start(struct transport *t, struct message what,
                        const struct memory *m, struct tile tile,
                        enum channel c, int32_t peer)
@@ -115,10 +127,14 @@ static void host_start(struct transport *t, struct message what,
         MPI_Isend_c(data, count, type, peer, 0, t->channels[c], &request);
     else
         MPI_Irecv_c(data, count, type, peer, 0, t->channels[c], &request);
-    t->requests = array_grow(t->requests, t->n + 1, &t->requests_cap,
-                             sizeof request);
-    t->requests[t->n] = request;
-    ARRAY_PUSH(t->messages, t->n, t->n_cap, what);
+    put(t, what, request);
+}
+
+static void host_reduce(struct transport *t, struct message what,
+                        const struct schedule *s, const struct op *op,
+                        struct records records)
+{
+    put(t, what, reducer_start(t->reducer, s, op, records));
 }
 
 static int by_number(const void *a, const void *b)
@@ -172,6 +188,14 @@ static void null_start(struct transport *t, struct message what,
     ARRAY_PUSH(t->messages, t->n, t->n_cap, what);
 }
 
+static void null_reduce(struct transport *t, struct message what,
+                        const struct schedule *s, const struct op *op,
+                        struct records records)
+{
+    (void)s, (void)op, (void)records;
+    ARRAY_PUSH(t->messages, t->n, t->n_cap, what);
+}
+
 static int null_test(struct transport *t)
 {
     int n = (int)t->n;
@@ -184,37 +208,71 @@ static int null_test(struct transport *t)
 /* ---- The table ---------------------------------------------------------- */
 
 static const struct transport_kind host = {
-    "host", "MPI point-to-point messages from host memory", host_start,
-    host_test
+    "host", "MPI messages and reductions from host memory", &device_host,
+    host_start, host_reduce, host_test
 };
 static const struct transport_kind null = {
     "none", "moves nothing: measures the frame, results are wrong",
-    null_start, null_test
+    &device_host, null_start, null_reduce, null_test
 };
-/* The first is "auto". */
-const struct transport_kind *const transports[] = { &host, &null, NULL };
+#ifdef HAVE_CUDA
+static const struct transport_kind ipc = {
+    "ipc", "GPUs of one host write each other's memory, flags in it say when",
+    &device_cuda, NULL, NULL, NULL
+};
+#endif
+const struct transport_kind *const transports[] = {
+    &host,
+#ifdef HAVE_CUDA
+    &ipc,
+#endif
+    &null, NULL
+};
 
-struct transport *transport_create(const char *name, MPI_Comm comm,
-                                   struct error *e)
+/* NULL: none of that name. */
+static const struct transport_kind *find_kind(const char *name,
+                                              const struct device *device)
 {
-    const struct transport_kind *kind = strcmp(name, "auto") ? NULL
-                                                             : transports[0];
+    int any = strcmp(name, "auto") == 0;
+
+    for (int i = 0; transports[i]; i++)
+        if (any ? transports[i]->device == device
+                : strcmp(transports[i]->name, name) == 0)
+            return transports[i];
+    return NULL;
+}
+
+static int fail_unknown(const char *name, struct error *e)
+{
     const char *names[sizeof transports / sizeof *transports] = { NULL };
 
-    for (int i = 0; transports[i]; i++) {
+    for (int i = 0; transports[i]; i++)
         names[i] = transports[i]->name;
-        if (strcmp(name, transports[i]->name) == 0)
-            kind = transports[i];
-    }
+    const char *near = name_nearest(names, name);
+    return fail_usage(e, "no transport '%s'%s%s%s: see `spar list`", name,
+                      near ? ", did you mean '" : "", near ? near : "",
+                      near ? "'?" : "");
+}
+
+struct transport *transport_create(const char *name,
+                                   const struct device *device, MPI_Comm comm,
+                                   struct error *e)
+{
+    const struct transport_kind *kind = find_kind(name, device);
+
     if (!kind) {
-        const char *near = name_nearest(names, name);
-        fail_usage(e, "no transport '%s'%s%s%s: see `spar list`", name,
-                   near ? ", did you mean '" : "", near ? near : "",
-                   near ? "'?" : "");
+        fail_unknown(name, e);
+        return NULL;
+    }
+    if (kind->device != device) {
+        fail_usage(e, "transport '%s' is for buffers in memory of the %s; the "
+                   "kernel's are in that of the %s", kind->name,
+                   kind->device->name, device->name);
         return NULL;
     }
     struct transport *t = xcalloc(1, sizeof *t);
     t->kind = kind;
+    t->reducer = reducer_create();
     t->channels[CHANNEL_NONE] = MPI_COMM_NULL;
     for (int c = 1; c < CHANNELS; c++) {
         char text[64] = "spar.";
@@ -231,6 +289,8 @@ void transport_destroy(struct transport *t)
         return;
     for (int64_t i = 0; i < t->n_types; i++)
         MPI_Type_free(&t->types[i].type);
+    reducer_destroy(t->reducer);
+    pipeline_destroy(t->pipeline);
     for (int c = 1; c < CHANNELS; c++)
         MPI_Comm_free(&t->channels[c]);
     free(t->types);
@@ -240,6 +300,28 @@ void transport_destroy(struct transport *t)
     free(t->indices);
     free(t->statuses);
     free(t);
+}
+
+int transport_prepare(struct transport *t, struct plan *plan,
+                      const struct schedule *s, struct memory *m,
+                      struct error *e)
+{
+    if (t->kind->start) {
+        reducer_prepare(t->reducer, s, t->channels);
+        return 0;
+    }
+    t->pipeline = pipeline_create(plan, s, m, t->channels[CHANNEL_KV], e);
+    return t->pipeline ? 0 : -1;
+}
+
+const char *transport_name(const struct transport *t)
+{
+    return t->kind->name;
+}
+
+struct pipeline *transport_pipeline(const struct transport *t)
+{
+    return t->pipeline;
 }
 
 int transport_start(struct transport *t, int32_t op, int send,
@@ -252,6 +334,22 @@ int transport_start(struct transport *t, int32_t op, int send,
     if (!what.bytes)
         return 0;
     t->kind->start(t, what, m, tile, c, peer);
+    return 1;
+}
+
+int transport_reduce(struct transport *t, int32_t i, const struct memory *m)
+{
+    const struct schedule *s = m->schedule;
+    const struct op *op = &s->ops[i];
+    struct collective_shape c = op_collective(s, op);
+    struct records r = reduce_records(s, op, m);
+    int64_t bytes = r.n * r.width * (int64_t)sizeof(float);
+
+    if (c.members == 1 || !bytes)
+        return 0;
+    t->kind->reduce(t, (struct message){ i, 1,
+                    reduce_sent_bytes(op->collective, c.members, c.me, bytes)
+                    }, s, op, r);
     return 1;
 }
 

@@ -16,15 +16,16 @@ AM_TESTS_ENVIRONMENT = \
 	CMOCKA_MESSAGE_OUTPUT=TAP ASAN_OPTIONS=protect_shadow_gap=0; \
 	export MPIEXEC NPROCS SPAR CMOCKA_MESSAGE_OUTPUT ASAN_OPTIONS;
 
-unit_tests = %D%/base.t %D%/check.t %D%/cuda.t %D%/kernel_rows.t \
-	%D%/kernel_segment.t %D%/kernel.t %D%/loopback.t \
-	%D%/machine.t %D%/minilm.t %D%/mutation.t %D%/options.t \
-	%D%/oracle.t %D%/position.t %D%/report.t %D%/scenario.t \
-	%D%/schedule.t %D%/simulate.t %D%/tensor.t %D%/trace.t \
-	%D%/units.t %D%/yaml.t
+unit_tests = %D%/base.t %D%/check_outputs.t %D%/check_parts.t %D%/check_stall.t \
+	%D%/check.t %D%/check_words.t %D%/cuda.t %D%/decode_strategy.t %D%/job.t %D%/kernel_linear.t %D%/kernel_rows.t %D%/kernel_scores.t \
+	%D%/kernel_segment.t %D%/kernel.t %D%/linear_strategy.t %D%/loopback.t \
+	%D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation_hand.t %D%/mutation.t %D%/options.t \
+	%D%/oracle.t %D%/position.t %D%/reduce.t %D%/report.t %D%/rsa_star.t %D%/scenario_attention.t %D%/scenario.t \
+	%D%/ring_options.t %D%/schedule.t %D%/session.t %D%/simulate_family.t %D%/simulate.t %D%/stalls.t %D%/tensor.t %D%/trace.t %D%/traps_numbers.t %D%/traps_schedules.t \
+	%D%/units.t %D%/verify.t %D%/yaml.t
 rank_tests = %D%/agree.mpi %D%/execute.mpi
 shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
-	%D%/golden.sh
+	%D%/families.sh %D%/golden.sh
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
 check_PROGRAMS += $(unit_tests) $(rank_tests)
@@ -37,37 +38,68 @@ on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
 	$(MPI_LIBS) $(local_libs) $(CMOCKA_LIBS)
 
 %C%_base_t_SOURCES = %D%/base_test.c
+%C%_check_outputs_t_SOURCES = %D%/check_outputs_test.c %D%/mutation.c \
+	%D%/mutation.h %D%/rig.c %D%/rig.h
+%C%_check_parts_t_SOURCES = %D%/check_parts_test.c
+%C%_check_stall_t_SOURCES = %D%/check_stall_test.c %D%/rig.c %D%/rig.h
 %C%_check_t_SOURCES = %D%/check_test.c
+%C%_check_words_t_SOURCES = %D%/check_words_test.c %D%/mutation.c \
+	%D%/mutation.h %D%/rig.c %D%/rig.h
 %C%_cuda_t_SOURCES = %D%/cuda_test.c
 %C%_cuda_t_LDADD = libkernel.a $(CUDA_LIBS)
 if HAVE_CUDA
 nodist_EXTRA_%C%_cuda_t_SOURCES = dummy.cxx
 endif
+%C%_decode_strategy_t_SOURCES = %D%/decode_strategy_test.c %D%/rig.c \
+	%D%/rig.h
+%C%_kernel_linear_t_SOURCES = %D%/kernel_linear_test.c \
+	%D%/kernel_linear_problem.h %D%/kernel_tensor.h
 %C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h
+%C%_kernel_scores_t_SOURCES = %D%/kernel_scores_test.c %D%/kernel_tensor.h
 %C%_kernel_segment_t_SOURCES = %D%/kernel_segment_test.c %D%/kernel_tensor.h
+%C%_job_t_SOURCES = %D%/job_test.c
 %C%_kernel_t_SOURCES = %D%/kernel_test.c %D%/kernel_problem.h
-%C%_loopback_t_SOURCES = %D%/loopback_test.c
+%C%_linear_strategy_t_SOURCES = %D%/linear_strategy_test.c %D%/rig.c \
+	%D%/rig.h
+%C%_loopback_t_SOURCES = %D%/loopback_test.c %D%/rig.c %D%/rig.h
 %C%_machine_t_SOURCES = %D%/machine_test.c
+%C%_mesh_t_SOURCES = %D%/mesh_test.c %D%/rig.c %D%/rig.h
 %C%_minilm_t_SOURCES = %D%/minilm_test.c
 %C%_minilm_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
-%C%_mutation_t_SOURCES = %D%/mutation_test.c
+%C%_mutation_hand_t_SOURCES = %D%/mutation_hand_test.c %D%/mutation.c \
+	%D%/mutation.h %D%/rig.c %D%/rig.h
+%C%_mutation_t_SOURCES = %D%/mutation_test.c %D%/mutation.c %D%/mutation.h \
+	%D%/rig.c %D%/rig.h
 %C%_options_t_SOURCES = %D%/options_test.c
-%C%_oracle_t_SOURCES = %D%/oracle_test.c %D%/kernel_problem.h
+%C%_oracle_t_SOURCES = %D%/brute.h %D%/oracle_test.c
 %C%_position_t_SOURCES = %D%/position_test.c
+%C%_reduce_t_SOURCES = %D%/reduce_test.c %D%/reduce_case.h
 %C%_report_t_SOURCES = %D%/report_test.c
+%C%_scenario_attention_t_SOURCES = %D%/scenario_attention_test.c
+%C%_rsa_star_t_SOURCES = %D%/rsa_star_test.c %D%/rig.c %D%/rig.h
 %C%_scenario_t_SOURCES = %D%/scenario_test.c
-%C%_schedule_t_SOURCES = %D%/schedule_test.c
-%C%_simulate_t_SOURCES = %D%/simulate_test.c
+%C%_ring_options_t_SOURCES = %D%/ring_options_test.c %D%/rig.c %D%/rig.h
+%C%_schedule_t_SOURCES = %D%/schedule_test.c %D%/rig.c %D%/rig.h
+%C%_session_t_SOURCES = %D%/session_test.c
+%C%_simulate_family_t_SOURCES = %D%/simulate_family_test.c \
+	%D%/simulate_machine.h
+%C%_simulate_t_SOURCES = %D%/simulate_test.c %D%/simulate_machine.h
+%C%_stalls_t_SOURCES = %D%/stalls_test.c %D%/rig.c %D%/rig.h
 %C%_tensor_t_SOURCES = %D%/tensor_test.c
 %C%_tensor_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
 %C%_trace_t_SOURCES = %D%/trace_test.c
 %C%_trace_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
+%C%_traps_numbers_t_SOURCES = %D%/traps_numbers_test.c %D%/traps.h %D%/rig.c \
+	%D%/rig.h
+%C%_traps_schedules_t_SOURCES = %D%/traps_schedules_test.c %D%/traps.h \
+	%D%/rig.c %D%/rig.h
 %C%_units_t_SOURCES = %D%/units_test.c
+%C%_verify_t_SOURCES = %D%/brute.h %D%/verify_test.c
 %C%_yaml_t_SOURCES = %D%/yaml_test.c
 %C%_agree_mpi_SOURCES = %D%/agree_mpi.c
 %C%_agree_mpi_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
 %C%_agree_mpi_LDADD = $(on_ranks)
-%C%_execute_mpi_SOURCES = %D%/execute_mpi.c
+%C%_execute_mpi_SOURCES = %D%/execute_mpi.c %D%/reduce_case.h
 %C%_execute_mpi_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
 %C%_execute_mpi_LDADD = $(on_ranks)
 
@@ -89,6 +121,9 @@ EXTRA_PROGRAMS += %D%/bench_kernel
 %C%_bench_kernel_SOURCES = %D%/bench_kernel.c
 %C%_bench_kernel_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS)
 %C%_bench_kernel_LDADD = $(LDADD) $(OPENBLAS_LIBS)
-bench: %D%/bench_kernel
+EXTRA_PROGRAMS += %D%/bench_precision
+%C%_bench_precision_SOURCES = %D%/bench_precision.c %D%/rig.c %D%/rig.h
+bench: %D%/bench_kernel %D%/bench_precision
 	%D%/bench_kernel
+	%D%/bench_precision
 CLEANFILES += $(EXTRA_PROGRAMS) mpi-tap.lock

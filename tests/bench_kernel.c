@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Rates of the cpu attention kernels as a share of this core's large-sgemm
- * rate.  Clocks drift and neighbours interfere, so time is the thread's own,
- * every case is measured between two sgemms and against their mean, round after
- * round, and medians are printed.  Only visible flops count: 4 D per visible
- * pair forward, 10 D backward.
+ * rate: softmax attention, then linear attention op by op.  Clocks drift and
+ * neighbours interfere, so time is the thread's own, every case is measured
+ * between two sgemms and against their mean, round after round, and medians are
+ * printed.  Only visible flops count: 4 D per visible pair forward, 10 D
+ * backward; of linear attention what op_work() counts.
  *
  *     bench_kernel [rounds [length]]
  *
@@ -18,6 +19,7 @@
 #include <cblas.h>
 
 #include "kernel/cpu.h"
+#include "schedule/schedule.h"
 
 enum { SGEMM = 2048, MAX_ROUNDS = 99 };
 
@@ -130,6 +132,126 @@ static double bench_run(struct bench_case *c, int64_t n, int round,
     return sgemm;
 }
 
+/* ---- Linear attention, fp32, D = E = LINEAR_WIDTH, ALiBi decay ----------- */
+
+enum { LINEAR_WIDTH = 128, LINEAR_HEADS = 8 };
+enum linear_op { STATE, INTRA, INTER, FORWARD, STATE_BACKWARD, INTRA_BACKWARD,
+                 INTER_DQ, INTER_DKV, BACKWARD, LINEAR_OPS };
+static const char *const linear_names[] = {
+    "state", "intra", "inter", "total", "state", "intra", "inter dq",
+    "inter dk dv", "total",
+};
+
+struct linear_case {
+    int64_t n;
+    double rate[LINEAR_OPS][MAX_ROUNDS], ratio[LINEAR_OPS][MAX_ROUNDS];
+};
+
+/* Of one head, as op_work() counts. */
+static double linear_flops(enum linear_op op, int64_t n)
+{
+    double D = LINEAR_WIDTH, rows = (double)n, B = LINEAR_BLOCK;
+    double tail = (double)(n % LINEAR_BLOCK), carried = rows > B ? rows - B : 0;
+    double pairs = (double)(n / LINEAR_BLOCK) * B * (B + 1) / 2
+                   + tail * (tail + 1) / 2;
+
+    if (op == INTRA)
+        return 4 * D * pairs + 4 * D * D * carried;
+    if (op == INTRA_BACKWARD)
+        return 10 * D * pairs + 10 * D * D * carried;
+    return (op == INTER_DKV ? 4 : 2) * D * D * rows;
+}
+
+static void linear_call(const struct linear_args *a, enum linear_op op)
+{
+    const struct cpu_isa *isa = cpu_isa_get(0);
+    void (*const calls[LINEAR_OPS])(const struct linear_args *) = {
+        [INTRA] = isa->linear_intra, [INTER] = isa->linear_inter,
+        [INTRA_BACKWARD] = isa->linear_intra_backward,
+        [INTER_DQ] = isa->linear_inter_dq,
+        [INTER_DKV] = isa->linear_inter_dkv,
+    };
+
+    if (calls[op])
+        calls[op](a);
+    else
+        isa->state(a, op == STATE_BACKWARD);
+}
+
+static struct tensor random_heads(int64_t rows, int64_t width)
+{
+    struct tensor t = random_tensor(DTYPE_FP32, rows, width * LINEAR_HEADS);
+
+    t.heads = LINEAR_HEADS;
+    t.width = (int32_t)width;
+    return t;
+}
+
+/* The ops of a pass, [first, total), and their total. */
+static void linear_pass(struct linear_case *c, const struct linear_args *a,
+                        int round, enum linear_op first, enum linear_op total)
+{
+    double seconds_of[LINEAR_OPS] = { 0 }, flops[LINEAR_OPS] = { 0 };
+    double sgemm = sgemm_rate();
+
+    for (enum linear_op op = first; op < total; op++) {
+        double start = seconds();
+
+        linear_call(a, op);
+        seconds_of[op] = seconds() - start;
+        flops[op] = LINEAR_HEADS * linear_flops(op, c->n);
+        seconds_of[total] += seconds_of[op];
+        flops[total] += flops[op];
+    }
+    sgemm = (sgemm + sgemm_rate()) / 2;
+    for (enum linear_op op = first; op <= total; op++) {
+        c->rate[op][round] = flops[op] / seconds_of[op];
+        c->ratio[op][round] = c->rate[op][round] / sgemm;
+    }
+}
+
+static void linear_run(struct linear_case *c, int round)
+{
+    int64_t n = c->n, d = LINEAR_WIDTH;
+    double slopes[LINEAR_HEADS];
+    struct linear_args a = {
+        .q = random_heads(n, d), .k = random_heads(n, d),
+        .v = random_heads(n, d), .d_o = random_heads(n, d),
+        .o = random_heads(n, d), .dq = random_heads(n, d),
+        .dk = random_heads(n, d), .dv = random_heads(n, d),
+        .state = random_heads(1, d * d), .group = 1, .slopes = slopes,
+    };
+    struct tensor *all[] = { &a.q, &a.k, &a.v, &a.d_o, &a.o, &a.dq, &a.dk,
+                             &a.dv, &a.state };
+
+    alibi_slopes(LINEAR_HEADS, slopes);
+    linear_pass(c, &a, round, STATE, FORWARD);
+    linear_pass(c, &a, round, STATE_BACKWARD, BACKWARD);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        free(all[i]->data);
+}
+
+static void bench_linear(int rounds, int64_t length)
+{
+    static struct linear_case cases[2];
+
+    cases[0].n = length;
+    cases[1].n = 1213;
+    for (int r = 0; r < rounds; r++)
+        for (int i = 0; i < 2; i++)
+            linear_run(&cases[i], r);
+    for (int i = 0; i < 2; i++) {
+        printf("\nlinear attention, fp32, D = E = %d, S = %lld, %d heads\n",
+               LINEAR_WIDTH, (long long)cases[i].n, LINEAR_HEADS);
+        for (int op = 0; op < LINEAR_OPS; op++)
+            printf("%-8s %-12s %7.1f Gf/s %4.0f %%\n",
+                   op <= FORWARD ? "forward" : "backward",
+                   linear_names[op],
+                   median(cases[i].rate[op], rounds) * 1e-9,
+                   median(cases[i].ratio[op], rounds) * 100);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct bench_case cases[] = {
@@ -172,5 +294,6 @@ int main(int argc, char **argv)
                median(c->backward, rounds) * 1e-9,
                median(c->backward_ratio, rounds) * 100);
     }
+    bench_linear(rounds, length);
     return 0;
 }

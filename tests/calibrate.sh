@@ -21,10 +21,10 @@ echo 1..5
 timeout -k 5 300 $MPIEXEC -n 2 "$SPAR" calibrate --quick --head-dims 8 \
     --groups 1 -o "$file" > "$temporary/out" 2> "$temporary/said"
 judge $? "two ranks calibrate"
-[ "$(grep -c '{op: ' "$file")" -eq 4 ] && grep -q '^  segments:' "$file" \
+[ "$(grep -c '{op: ' "$file")" -eq 16 ] && grep -q '^  segments:' "$file" \
     && grep -q '^versions: ".*hwloc' "$file" \
     && [ "$(ls "$temporary/new")" = local.yaml ]
-judge $? "four surfaces, a link, versions, no other file"
+judge $? "five surfaces, eleven rates, a link, versions, no other file"
 
 SPAR_LOCAL=$file "$SPAR" sim "$srcdir/scenarios/quickstart.yaml" \
     --set machine=local -o "$temporary/sim.h5" --format json \

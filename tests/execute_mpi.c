@@ -5,15 +5,19 @@
 #include <config.h>
 
 #include "mpi/execute.h"
+#include "mpi/run_internal.h"
 #include "run/compute.h"
 #include "strategy/strategy.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+
+#include "tests/reduce_case.h"
 
 static int rank, ranks;
 static uint64_t seed = 5;
@@ -50,10 +54,9 @@ static struct job make_job(int i)
     return job;
 }
 
-static int rig_create(struct rig *g, const char *strategy, enum layout layout,
-                      const struct job *job)
+static int rig_open(struct rig *g, const char *strategy,
+                    struct strategy_options o, const struct job *job)
 {
-    struct strategy_options o = { .layout = layout, .block = 1 };
     struct error e = { 0 };
 
     g->job = *job;
@@ -64,9 +67,12 @@ static int rig_create(struct rig *g, const char *strategy, enum layout layout,
     for (int32_t r = 0; r < ranks; r++)
         g->schedules[r] = plan_build(g->plan, r);
     g->kernel = kernel_find("auto", &e);
-    g->transport = transport_create("auto", MPI_COMM_WORLD, &e);
+    g->transport = transport_create("auto", &device_host,
+                                           MPI_COMM_WORLD, &e);
     assert_non_null(g->transport);
-    assert_int_equal(memory_create(&g->memory, g->schedules[rank], 0, &e), 0);
+    transport_prepare(g->transport, NULL, g->schedules[rank], NULL, &e);
+    assert_int_equal(memory_create(&g->memory, g->schedules[rank],
+                                   &device_host, 0, &e), 0);
     memory_poison(&g->memory);
     memory_load(&g->memory, input_seeded, &seed);
     assert_int_equal(loopback_create(
@@ -75,6 +81,13 @@ static int rig_create(struct rig *g, const char *strategy, enum layout layout,
         memory_load(&g->loop.memories[r], input_seeded, &seed);
     assert_int_equal(loopback_run(&g->loop, g->kernel, 0, &e), 0);
     return 1;
+}
+
+static int rig_create(struct rig *g, const char *strategy, enum layout layout,
+                      const struct job *job)
+{
+    return rig_open(g, strategy, (struct strategy_options){ .layout = layout,
+                                                            .block = 1 }, job);
 }
 
 static void rig_destroy(struct rig *g)
@@ -130,6 +143,130 @@ static void execute_equals_loopback(void **state)
     }
     assert_true(ran >= 9);
 }
+
+/* ---- Other kinds of jobs ------------------------------------------------- */
+
+/* What is reduced by MPI is so in MPI's order: not the same bits. */
+static void near_outputs(const struct rig *g)
+{
+    const struct schedule *s = g->schedules[rank];
+
+    for (int32_t b = 0; b < s->n_buffers; b++) {
+        const struct buffer *u = &s->buffers[b];
+        const void *x = memory_buffer(&g->memory, b);
+        const void *y = memory_buffer(&g->loop.memories[rank], b);
+        for (int64_t i = 0; u->role == ROLE_OUTPUT
+             && i < u->rows * u->heads * u->width; i++) {
+            float p = element_load(x, u->dtype, i);
+            float q = element_load(y, u->dtype, i);
+            assert_true(fabsf(p - q) <= 1e-5f * fmaxf(1, fabsf(q)));
+        }
+    }
+}
+
+enum kind { KIND_DECODE, KIND_STAR, KIND_LINEAR, KIND_HYBRID };
+
+static struct job make_kind(enum kind kind)
+{
+    int linear = kind == KIND_LINEAR || kind == KIND_HYBRID;
+    int64_t lengths[] = { 130, 40 };
+    struct job job = {
+        .transformer = { .heads = 4, .kv_heads = 2, .head_dim = 16,
+                         .value_dim = 24 },
+        .mask = { MASK_CAUSAL, -1, 0 }, .queries = 3,
+        .pass = linear ? PASS_FORWARD_BACKWARD
+            : kind == KIND_DECODE ? PASS_DECODE : PASS_FORWARD,
+        .attention = linear ? ATTENTION_LINEAR : ATTENTION_SOFTMAX,
+    };
+    struct error e = { 0 };
+
+    if (linear) {
+        job.linear.slopes = xcalloc(4, sizeof(double));
+        alibi_slopes(4, job.linear.slopes);
+    }
+    if (kind == KIND_HYBRID)
+        job.pattern = xstrdup("LS");
+    if (job_finish(&job, lengths, linear ? 2 : 1, &e))
+        fail_msg("%s", e.text);
+    return job;
+}
+
+static const struct {
+    enum kind kind;
+    const char *strategy;
+    struct strategy_options options;
+} others[] = {
+    { KIND_DECODE, "tree", { .reduce = REDUCE_ALLREDUCE3 } },
+    { KIND_DECODE, "tree", { .reduce = REDUCE_PACKED } },
+    { KIND_DECODE, "tree", { .reduce = REDUCE_USEROP } },
+    { KIND_DECODE, "tree", { .reduce = REDUCE_GATHER } },
+    { KIND_DECODE, "tree", { .reduce = REDUCE_TWO_LEVEL } },
+    { KIND_DECODE, "ring", { 0 } },
+    { KIND_STAR, "star", { .block = 20, .anchor = 7 } },
+    { KIND_LINEAR, "lasp", { 0 } },
+    { KIND_LINEAR, "lasp2", { .layout = LAYOUT_ZIGZAG } },
+    { KIND_LINEAR, "lasp2-scan", { 0 } },
+    { KIND_HYBRID, "lasp2h", { 0 } },
+};
+
+static void other_kinds(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct job job = make_kind(others[i].kind);
+        struct rig g = { 0 };
+
+        assert_true(rig_open(&g, others[i].strategy, others[i].options, &job));
+        for (uint64_t jitter = 0; jitter < 2; jitter++) {
+            struct execute_options o = { .kernel = g.kernel,
+                                         .jitter_seed = jitter,
+                                         .stall_seconds = 60 };
+            memory_poison(&g.memory);
+            assert_int_equal(execute(g.schedules[rank], &g.memory, g.transport,
+                                     &o), plan_bytes_expected(g.plan, rank));
+            near_outputs(&g);
+        }
+        rig_destroy(&g);
+        job_clear(&job);
+    }
+}
+
+/* A replica that differs from the others shows up at rank 0, whoever has it; so
+ * does one that was never written. */
+static void replicas_are_collected(void **state)
+{
+    struct job job = make_kind(KIND_DECODE);
+    struct rig g = { 0 };
+    size_t n = (size_t)(job.tokens * 4 * 24);
+    struct collected c = { xmalloc(n * 4), xmalloc(n * 4) };
+    int64_t first = (job.tokens - 3) * 4 * 24;
+
+    (void)state;
+    assert_true(rig_open(&g, "tree", others[2].options, &job));
+    struct execute_options o = { .kernel = g.kernel, .stall_seconds = 60 };
+    execute(g.schedules[rank], &g.memory, g.transport, &o);
+    for (int32_t b = 0; b < g.schedules[rank]->n_buffers; b++)
+        if (g.schedules[rank]->buffers[b].tensor == TENSOR_O) {
+            float *x = memory_buffer(&g.memory, b);
+            x[5] = (float)rank - 1;
+            if (rank == ranks / 2)
+                x[6] = NAN;
+        }
+    collect_tensor(&g.memory, TENSOR_O, 0, &c, MPI_COMM_WORLD);
+    if (rank == 0) {
+        assert_true(c.low[first + 5] == -1);
+        assert_true(c.high[first + 5] == (float)ranks - 2);
+        assert_true(isnan(c.low[first + 6]) && isnan(c.high[first + 6]));
+        assert_true(fabsf(c.low[first] - c.high[first]) < 1e-6f);
+        assert_true(isfinite(c.low[first + 3 * 4 * 24 - 1]));
+    }
+    free(c.low);
+    free(c.high);
+    rig_destroy(&g);
+    job_clear(&job);
+}
+
+/* ---- Spans --------------------------------------------------------------- */
 
 /* A folder that all ranks know. */
 static char *make_folder(void)
@@ -206,7 +343,8 @@ static void unknown_transport(void **state)
     struct error e = { 0 };
 
     (void)state;
-    assert_null(transport_create("hots", MPI_COMM_WORLD, &e));
+    assert_null(transport_create("hots", &device_host, MPI_COMM_WORLD,
+                                 &e));
     assert_int_equal(e.status, SPAR_USAGE);
     assert_non_null(strstr(e.text, "'host'"));
 }
@@ -222,7 +360,8 @@ static void null_transport_counts(void **state)
     (void)state;
     assert_true(rig_create(&g, "allgather", LAYOUT_CONTIGUOUS, &job));
     transport_destroy(g.transport);
-    g.transport = transport_create("none", MPI_COMM_WORLD, &e);
+    g.transport = transport_create("none", &device_host,
+                                           MPI_COMM_WORLD, &e);
     struct execute_options o = { .kernel = g.kernel };
     assert_int_equal(execute(g.schedules[rank], &g.memory, g.transport, &o),
                      plan_bytes_expected(g.plan, rank));
@@ -230,13 +369,69 @@ static void null_transport_counts(void **state)
     job_clear(&job);
 }
 
+/* Every reduction in every group, three times over; the communicators stay, and
+ * records reach the operators whole. */
+static void reductions(void **state)
+{
+    struct job job = reduce_job();
+    struct pool *pool = pool_create();
+    struct schedule *s = reduce_schedule(pool, &job, ranks, rank);
+    struct error e = { 0 };
+    struct transport *t = transport_create("auto", &device_host,
+                                           MPI_COMM_WORLD, &e);
+    struct memory m;
+
+    (void)state;
+    assert_int_equal(memory_create(&m, s, &device_host, 0, &e), 0);
+    for (uint64_t jitter = 0; jitter < 3; jitter++) {
+        struct execute_options o = { .kernel = kernel_find("none", &e),
+                                     .jitter_seed = jitter,
+                                     .stall_seconds = 60 };
+        memory_poison(&m);
+        reduce_walk(&m, reduce_fill);
+        transport_prepare(t, NULL, s, NULL, &e);
+        assert_int_equal(execute(s, &m, t, &o), reduce_bytes(ranks, rank));
+        reduce_walk(&m, reduce_compare);
+    }
+    transport_destroy(t);
+    memory_destroy(&m);
+    schedule_destroy(s);
+    pool_destroy(pool);
+}
+
+/* The null transport counts reductions, too. */
+static void null_transport_reduces(void **state)
+{
+    struct job job = reduce_job();
+    struct pool *pool = pool_create();
+    struct schedule *s = reduce_schedule(pool, &job, ranks, rank);
+    struct error e = { 0 };
+    struct transport *t = transport_create("none", &device_host,
+                                           MPI_COMM_WORLD, &e);
+    struct execute_options o = { .kernel = kernel_find("none", &e) };
+    struct memory m;
+
+    (void)state;
+    assert_int_equal(memory_create(&m, s, &device_host, 0, &e), 0);
+    reduce_walk(&m, reduce_fill);
+    assert_int_equal(execute(s, &m, t, &o), reduce_bytes(ranks, rank));
+    transport_destroy(t);
+    memory_destroy(&m);
+    schedule_destroy(s);
+    pool_destroy(pool);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(execute_equals_loopback),
+        cmocka_unit_test(other_kinds),
+        cmocka_unit_test(replicas_are_collected),
         cmocka_unit_test(spans_are_recorded),
         cmocka_unit_test(unknown_transport),
         cmocka_unit_test(null_transport_counts),
+        cmocka_unit_test(reductions),
+        cmocka_unit_test(null_transport_reduces),
     };
 
     MPI_Init(&argc, &argv);

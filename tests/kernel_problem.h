@@ -229,8 +229,9 @@ static inline void problem_solve(struct problem *p)
     p->oracle = (struct oracle_problem){
         .heads = p->s.heads, .kv_heads = p->s.kv_heads,
         .head_dim = p->s.head_dim, .value_dim = p->s.value_dim,
-        .sequences = p->sequences, .offsets = p->offsets, .left = p->s.left,
-        .right = p->s.right, .scale = (double)p->scale, .q = p->inputs[0],
+        .sequences = p->sequences, .offsets = p->offsets,
+        .mask = { .left = p->s.left, .right = p->s.right },
+        .scale = (double)p->scale, .q = p->inputs[0],
         .k = p->inputs[1], .v = p->inputs[2], .d_o = p->inputs[3],
     };
     for (int i = 0; i < RESULTS; i++)

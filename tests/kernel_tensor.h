@@ -32,6 +32,17 @@ static inline void collect_backends(void)
             .name = isa->name, .attend = isa->attend,
             .attend_backward = isa->attend_backward, .delta = isa->delta,
             .merge = isa->merge, .sum = isa->sum,
+            .state = isa->state, .state_scan = isa->state_scan,
+            .linear_intra = isa->linear_intra,
+            .linear_inter = isa->linear_inter,
+            .linear_intra_backward = isa->linear_intra_backward,
+            .linear_inter_dq = isa->linear_inter_dq,
+            .linear_inter_dkv = isa->linear_inter_dkv,
+            .rescale = isa->rescale, .normalize = isa->normalize,
+            .scores = isa->scores, .weigh = isa->weigh,
+            .weigh_transposed = isa->weigh_transposed,
+            .softmax = isa->softmax,
+            .softmax_backward = isa->softmax_backward,
         };
 }
 

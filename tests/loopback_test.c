@@ -6,9 +6,7 @@
  * schedules. */
 #include <config.h>
 
-#include "run/compute.h"
-#include "run/verify.h"
-#include "strategy/strategy.h"
+#include "rig.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -17,176 +15,14 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* ---- One trial ---------------------------------------------------------- */
-
-struct trial {
-    const char *strategy, *kernel;
-    enum layout layout;
-    int64_t block;
-    struct mask mask;
-    enum pass pass;
-    int32_t ranks;
-    int64_t lengths[8], sequences;
-    int64_t heads, kv_heads, head_dim, value_dim;
-    enum dtype dtype, wire_grad, wire_partial;
-    enum verify_mode verify;
-    row_fn row;                 /* inputs; NULL: seeded */
-};
-
-static void trial_text(const struct trial *t, char *text, size_t size)
-{
-    snprintf(text, size, "%s %s/%d mask %s(%d, %d) %s ranks %d length %d (%d) "
-             "heads %d/%d size %d/%d %s wire %s", t->strategy,
-             layout_names[t->layout], (int)t->block, mask_names[t->mask.kind],
-             (int)t->mask.left, (int)t->mask.right, pass_names[t->pass],
-             t->ranks, (int)t->lengths[0], (int)t->sequences, (int)t->heads,
-             (int)t->kv_heads, (int)t->head_dim, (int)t->value_dim,
-             dtype_name(t->dtype), dtype_name(t->wire_grad));
-}
-
-static struct job trial_job(const struct trial *t)
-{
-    struct job job = {
-        .transformer = { .heads = t->heads, .kv_heads = t->kv_heads,
-                         .head_dim = t->head_dim, .value_dim = t->value_dim },
-        .mask = t->mask, .pass = t->pass, .dtype = t->dtype,
-        .wire_grad = t->wire_grad, .wire_partial = t->wire_partial,
-    };
-    struct error e = { 0 };
-
-    if (job_finish(&job, t->lengths, t->sequences, &e))
-        fail_msg("%s", e.text);
-    return job;
-}
-
-static uint64_t seed = 7;
-
-/* What a rig holds: a strategy's schedules in one process. */
-struct rig {
-    struct job job;
-    struct plan *plan;
-    struct schedule *schedules[16];
-    struct loopback loop;
-    const struct kernel_backend *kernel;
-};
-
-/* 0: the strategy does not apply. */
-static int rig_create(struct rig *g, const struct trial *t)
-{
-    struct strategy_options o = { .layout = t->layout, .block = t->block };
-    struct error e = { 0 };
-
-    g->job = trial_job(t);
-    g->plan = plan_create(&g->job, strategy_find(t->strategy), &o, t->ranks,
-                          &e);
-    g->kernel = kernel_find(t->kernel ? t->kernel : "auto", &e);
-    assert_non_null(g->kernel);
-    if (!g->plan) {
-        job_clear(&g->job);
-        return 0;
-    }
-    for (int32_t r = 0; r < t->ranks; r++)
-        g->schedules[r] = plan_build(g->plan, r);
-    return 1;
-}
-
-static void rig_load(struct rig *g, const struct trial *t)
-{
-    struct error e = { 0 };
-
-    if (loopback_create(&g->loop, (const struct schedule *const *)g->schedules,
-                        t->ranks, &e))
-        fail_msg("%s", e.text);
-    for (int32_t r = 0; r < t->ranks; r++)
-        memory_load(&g->loop.memories[r], t->row ? t->row : input_seeded,
-                    &seed);
-}
-
-static void rig_destroy(struct rig *g)
-{
-    int64_t ranks = g->loop.ranks ? g->loop.ranks : plan_ranks(g->plan);
-
-    loopback_destroy(&g->loop);
-    for (int64_t r = 0; r < ranks; r++)
-        schedule_destroy(g->schedules[r]);
-    plan_destroy(g->plan);
-    job_clear(&g->job);
-}
-
-struct results {
-    float *x[RESULTS];
-    size_t bytes[RESULTS];
-};
-
-static struct results rig_results(const struct rig *g)
-{
-    struct results out = { 0 };
-
-    for (int i = 0; i < (g->job.pass == PASS_FORWARD ? 2 : RESULTS); i++) {
-        enum tensor_name t = result_tensors[i];
-        out.bytes[i] = sizeof(float) * (size_t)(g->job.tokens
-                       * tensor_heads(&g->job, t) * tensor_width(&g->job, t));
-        out.x[i] = malloc(out.bytes[i]);
-        memset(out.x[i], 0xff, out.bytes[i]);
-        for (int64_t r = 0; r < g->loop.ranks; r++)
-            memory_gather(&g->loop.memories[r], t, out.x[i]);
-    }
-    return out;
-}
-
-static void results_clear(struct results *r)
-{
-    for (int i = 0; i < RESULTS; i++)
-        free(r->x[i]);
-}
-
-static void judge(const struct rig *g, const struct trial *t,
-                  struct verdict *verdict)
-{
-    struct results r = rig_results(g);
-    struct verify *v = verify_create(&g->job, t->verify,
-                                     t->row ? t->row : input_seeded, &seed, 3);
-
-    verify_results(v, (const float *const *)r.x, verdict);
-    verify_destroy(v);
-    results_clear(&r);
-}
-
 static int skipped, ran;
 
-/* Results within their gates, bytes and pairs as the closed forms say. */
 static void run_trial(const struct trial *t)
 {
-    struct rig g = { 0 };
-    struct error e = { 0 };
-    struct verdict v;
-    char text[256];
-    int64_t pairs = 0;
-
-    trial_text(t, text, sizeof text);
-    if (!rig_create(&g, t)) {
+    if (trial_run(t, NULL))
+        ran++;
+    else
         skipped++;
-        return;
-    }
-    ran++;
-    rig_load(&g, t);
-    if (loopback_run(&g.loop, g.kernel, 0, &e))
-        fail_msg("%s: %s", text, e.text);
-    for (int32_t r = 0; r < t->ranks; r++) {
-        if (g.loop.bytes_sent[r] != plan_bytes_expected(g.plan, r))
-            fail_msg("%s: rank %d sent %lld bytes, expected %lld", text, r,
-                     (long long)g.loop.bytes_sent[r],
-                     (long long)plan_bytes_expected(g.plan, r));
-        pairs += schedule_pairs(g.schedules[r]);
-    }
-    assert_int_equal(pairs, job_pairs(&g.job) * t->heads);
-    judge(&g, t, &v);
-    if (!v.passed)
-        fail_msg("%s: error (gate) o %.2g (%.2g) lse %.2g (%.2g) dq %.2g "
-                 "(%.2g) dk %.2g (%.2g) dv %.2g (%.2g)", text, v.error[0],
-                 v.gate[0], v.error[1], v.gate[1], v.error[2], v.gate[2],
-                 v.error[3], v.gate[3], v.error[4], v.gate[4]);
-    rig_destroy(&g);
 }
 
 /* ---- The matrix --------------------------------------------------------- */
@@ -241,8 +77,8 @@ static struct trial matrix(int64_t i)
 #define NEXT(axis) (axis)[i % COUNT(axis)]; i /= COUNT(axis)
     t.strategy = strategy_at(i);
     i /= n_strategies();
-    t.layout = layout_axis[i % COUNT(layout_axis)].layout;
-    t.block = layout_axis[i % COUNT(layout_axis)].block;
+    t.options.layout = layout_axis[i % COUNT(layout_axis)].layout;
+    t.options.block = layout_axis[i % COUNT(layout_axis)].block;
     i /= COUNT(layout_axis);
     t.mask = NEXT(mask_axis);
     t.pass = NEXT(pass_axis);
@@ -314,8 +150,9 @@ static void odd_lengths(void **state)
     (void)state;
     for (int64_t i = 0; i < 3 * n_strategies(); i++)
         run_trial(&(struct trial){
-            .strategy = strategy_at(i / 3), .layout = (enum layout)(i % 3),
-            .block = 1, .mask = { MASK_CAUSAL, -1, 0 },
+            .strategy = strategy_at(i / 3),
+            .options.layout = (enum layout)(i % 3),
+            .mask = { MASK_CAUSAL, -1, 0 },
             .pass = PASS_FORWARD_BACKWARD, .ranks = 3 + (int32_t)i % 2,
             .lengths = { lengths[(i + i / 3) % 3] }, .sequences = 1,
             .heads = 2, .kv_heads = 1, .head_dim = 8, .value_dim = 8,
@@ -328,7 +165,7 @@ static void reference_kernel(void **state)
     for (int64_t i = 0; i < 2 * n_strategies(); i++)
         run_trial(&(struct trial){
             .strategy = strategy_at(i), .kernel = "reference",
-            .layout = LAYOUT_ZIGZAG, .block = 1,
+            .options.layout = LAYOUT_ZIGZAG,
             .mask = mask_axis[i % COUNT(mask_axis)],
             .pass = PASS_FORWARD_BACKWARD, .ranks = 2 + (int32_t)i % 3,
             .lengths = { 61 }, .sequences = 1, .heads = 6, .kv_heads = 2,
@@ -341,7 +178,7 @@ static void reference_kernel(void **state)
 static void scaled(enum tensor_name t, float by, int64_t token, int64_t head,
                    int64_t width, float *out)
 {
-    input_seeded(&seed, t, token, head, width, out);
+    input_seeded(&rig_seed, t, token, head, width, out);
     for (int64_t x = 0; t == TENSOR_Q && x < width; x++)
         out[x] *= by;
 }
@@ -384,7 +221,7 @@ static void hard_inputs(void **state)
     for (int64_t i = 0; i < 4 * 3 * n_strategies(); i++) {
         struct trial t = {
             .strategy = strategy_at(i / 12), .row = inputs[i % 4],
-            .layout = (enum layout)(i / 4 % 3), .block = 1,
+            .options.layout = (enum layout)(i / 4 % 3),
             .mask = mask_axis[1 + i / 4 % 2], .pass = PASS_FORWARD_BACKWARD,
             .ranks = 2 + (int32_t)(i + i / 4) % 4, .lengths = { 136 },
             .sequences = 1,
@@ -404,8 +241,8 @@ static void one_token(void **state)
     (void)state;
     for (int64_t i = 0; i < 3 * n_strategies(); i++)
         run_trial(&(struct trial){
-            .strategy = strategy_at(i / 3), .layout = LAYOUT_CONTIGUOUS,
-            .block = 1, .mask = { MASK_FULL, -1, -1 },
+            .strategy = strategy_at(i / 3), .options.layout = LAYOUT_CONTIGUOUS,
+            .mask = { MASK_FULL, -1, -1 },
             .pass = PASS_FORWARD_BACKWARD, .ranks = 1 + (int32_t)i % 9,
             .lengths = { 1 },
             .sequences = 1, .heads = 8, .kv_heads = 4, .head_dim = 16,
@@ -420,22 +257,23 @@ static void any_order_same_bits(void **state)
     (void)state;
     for (int64_t i = 0; i < 4 * n_strategies(); i++) {
         struct trial t = {
-            .strategy = strategy_at(i), .layout = (enum layout)(i % 2),
-            .block = 1, .mask = mask_axis[i % COUNT(mask_axis)],
+            .strategy = strategy_at(i),
+            .options.layout = (enum layout)(i % 2),
+            .mask = mask_axis[i % COUNT(mask_axis)],
             .pass = PASS_FORWARD_BACKWARD, .ranks = 2 + (int32_t)i % 5,
             .lengths = { 77 }, .sequences = 1, .heads = 6, .kv_heads = 3,
             .head_dim = 8, .value_dim = 8, .dtype = dtype_axis[i % 3],
             .wire_partial = dtype_axis[i % 3] };
-        struct rig g = { 0 };
+        struct rig g;
         struct error e = { 0 };
         if (!rig_create(&g, &t))
             continue;
-        rig_load(&g, &t);
+        rig_load(&g);
         assert_int_equal(loopback_run(&g.loop, g.kernel, 0, &e), 0);
-        struct results first = rig_results(&g);
+        struct results first = rig_results(&g, 0);
         for (uint64_t order = 1; order < 8; order++) {
             assert_int_equal(loopback_run(&g.loop, g.kernel, order, &e), 0);
-            struct results again = rig_results(&g);
+            struct results again = rig_results(&g, 0);
             for (int r = 0; r < RESULTS; r++)
                 assert_memory_equal(first.x[r], again.x[r], first.bytes[r]);
             results_clear(&again);
@@ -520,7 +358,7 @@ static struct schedule *damaged(const struct schedule *old,
 /* 1: loopback or verification notices. */
 static int notices(const struct trial *t, const struct damage *d)
 {
-    struct rig g = { 0 };
+    struct rig g;
     struct error e = { 0 };
     struct verdict v = { .passed = 0 };
 
@@ -530,12 +368,12 @@ static int notices(const struct trial *t, const struct damage *d)
         schedule_destroy(g.schedules[1]);
         g.schedules[1] = bad;
     }
-    rig_load(&g, t);
+    rig_load(&g);
     int stuck = loopback_run(&g.loop, g.kernel, 0, &e);
     if (stuck)
         assert_true(strlen(e.text) > 10);
     else
-        judge(&g, t, &v);
+        rig_judge(&g, &v);
     rig_destroy(&g);
     return !v.passed;
 }
@@ -558,7 +396,7 @@ static void broken_schedules_fail(void **state)
         { "backward doubled", OP_ATTEND_BACKWARD, 1, TWICE },
     };
     const struct trial t = {
-        .strategy = "ring", .layout = LAYOUT_ZIGZAG, .block = 1,
+        .strategy = "ring", .options.layout = LAYOUT_ZIGZAG,
         .mask = { MASK_CAUSAL, -1, 0 }, .pass = PASS_FORWARD_BACKWARD,
         .ranks = 3, .lengths = { 48 }, .sequences = 1, .heads = 2,
         .kv_heads = 2, .head_dim = 8, .value_dim = 8 };
@@ -575,23 +413,23 @@ static void broken_schedules_fail(void **state)
 static void verify_is_strict(void **state)
 {
     const struct trial t = {
-        .strategy = "ring", .layout = LAYOUT_CONTIGUOUS, .block = 1,
+        .strategy = "ring", .options.layout = LAYOUT_CONTIGUOUS,
         .mask = { MASK_CAUSAL, -1, 0 }, .pass = PASS_FORWARD, .ranks = 2,
         .lengths = { 20 }, .sequences = 1, .heads = 2, .kv_heads = 1,
         .head_dim = 8, .value_dim = 8 };
-    struct rig g = { 0 };
+    struct rig g;
     struct error e = { 0 };
     struct verdict v;
 
     (void)state;
     assert_true(rig_create(&g, &t));
-    rig_load(&g, &t);
+    rig_load(&g);
     assert_int_equal(loopback_run(&g.loop, g.kernel, 0, &e), 0);
-    struct results r = rig_results(&g);
-    struct verify *full = verify_create(&g.job, VERIFY_FULL, input_seeded,
-                                        &seed, 3);
-    struct verify *none = verify_create(&g.job, VERIFY_NONE, input_seeded,
-                                        &seed, 3);
+    struct results r = rig_results(&g, 0);
+    struct verify *full = verify_create(&g.job, 0, VERIFY_FULL,
+                                        input_seeded, &rig_seed, 3);
+    struct verify *none = verify_create(&g.job, 0, VERIFY_NONE,
+                                        input_seeded, &rig_seed, 3);
     verify_results(full, (const float *const *)r.x, &v);
     assert_true(v.passed);
     assert_true(isnan(v.error[RESULT_DQ]));
@@ -615,22 +453,23 @@ static void verify_is_strict(void **state)
 static void memory_says_what_it_needs(void **state)
 {
     const struct trial t = {
-        .strategy = "ring", .layout = LAYOUT_CONTIGUOUS, .block = 1,
+        .strategy = "ring", .options.layout = LAYOUT_CONTIGUOUS,
         .mask = { MASK_FULL, -1, -1 }, .ranks = 2, .lengths = { 20 },
         .sequences = 1, .heads = 2, .kv_heads = 1, .head_dim = 8,
         .value_dim = 8 };
-    struct rig g = { 0 };
+    struct rig g;
     struct error e = { 0 };
     struct memory m;
 
     (void)state;
     assert_true(rig_create(&g, &t));
-    assert_int_equal(memory_create(&m, g.schedules[1], 1, &e), -1);
+    assert_int_equal(memory_create(&m, g.schedules[1], &device_host, 1,
+                                   &e), -1);
     assert_non_null(strstr(e.text, "rank 1 needs"));
-    assert_int_equal(memory_create(&m, g.schedules[1],
+    assert_int_equal(memory_create(&m, g.schedules[1], &device_host,
                                    g.schedules[1]->peak_bytes, &e), 0);
     memory_destroy(&m);
-    rig_load(&g, &t);
+    rig_load(&g);
     rig_destroy(&g);
 }
 
@@ -643,7 +482,7 @@ static void seeded_is_normal(void **state)
 
     (void)state;
     for (int i = 0; i < N / 100; i++)
-        input_seeded(&seed, TENSOR_Q, i, 0, 100, x + 100 * i);
+        input_seeded(&rig_seed, TENSOR_Q, i, 0, 100, x + 100 * i);
     for (int i = 0; i < N; i++) {
         sum += x[i];
         square += (double)x[i] * x[i];
@@ -652,11 +491,11 @@ static void seeded_is_normal(void **state)
     assert_true(fabs(sum / N) < 0.01);
     assert_true(fabs(square / N - 1) < 0.02);
     assert_true(fabs(fourth / N - 3) < 0.1);
-    input_seeded(&seed, TENSOR_Q, 3, 0, 8, head);   /* width does not matter */
+    input_seeded(&rig_seed, TENSOR_Q, 3, 0, 8, head);   /* width does not matter */
     assert_memory_equal(head, x + 300, sizeof head);
     input_seeded(&other, TENSOR_Q, 3, 0, 8, head);
     assert_memory_not_equal(head, x + 300, sizeof head);
-    input_seeded(&seed, TENSOR_K, 3, 0, 8, head);
+    input_seeded(&rig_seed, TENSOR_K, 3, 0, 8, head);
     assert_memory_not_equal(head, x + 300, sizeof head);
     free(x);
 }

@@ -170,6 +170,34 @@ static char *written(const struct machine *m)
     return text;
 }
 
+/* ---- Rates -------------------------------------------------------------- */
+
+static struct rate_point slow[] = { { 64, 1e9 } };
+static struct rate_point fast[] = { { 16, 1e9 }, { 64, 4e9 }, { 256, 2e9 } };
+static struct rate rates[] = {
+    { "state", "cpu", DTYPE_BF16, 64, 64, 1, slow },
+    { "state", "cpu", DTYPE_FP32, 64, 32, 3, fast },
+};
+
+static void rates_interpolate(void **state)
+{
+    struct machine m = { .n_rates = 2, .rates = rates };
+    const struct { int64_t rows; double flops; } cases[] = {
+        { 1, 1e9 }, { 16, 1e9 }, { 32, 2e9 }, { 64, 4e9 },
+        { 128, 4e9 / sqrt(2) }, { 256, 2e9 }, { 1 << 20, 2e9 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_near(machine_rate(&m, "state", "cpu", DTYPE_FP32, 128, 128,
+                                 cases[i].rows), cases[i].flops, 1e-12);
+    assert_near(machine_rate(&m, "state", NULL, DTYPE_BF16, 8, 8, 1000), 1e9,
+                1e-12);
+    assert_true(machine_rate(&m, "scores", "cpu", DTYPE_FP32, 64, 64, 64) == 0);
+    assert_true(machine_rate(&m, "state", "cuda", DTYPE_FP32, 64, 64, 64)
+                == 0);
+}
+
 static void round_trip(void **state)
 {
     struct link_segment segments[] = {
@@ -182,6 +210,7 @@ static void round_trip(void **state)
         .memory_bandwidth = 8.123456789e9, .op_overhead = 1e-7,
         .repeat_overhead = 3e-6, .shared_core = 1, .poll_interval = 1.5e-4,
         .alone_ratio = 0.97, .n_surfaces = 1, .surfaces = &grid,
+        .n_rates = 2, .rates = rates,
         .link = { 2, segments, 2e-7, 1.25e-10 }, .fit_error = 0.04,
         .versions = "a 1, b 2", .created = "2026-01-02T03:04:05Z"
     };
@@ -199,6 +228,9 @@ static void round_trip(void **state)
     assert_true(back->link.segments[1].bandwidth == segments[1].bandwidth);
     assert_true(back->link.segments[0].to == 16384);
     assert_memory_equal(back->surfaces[0].points, points, sizeof points);
+    assert_int_equal(back->n_rates, 2);
+    assert_string_equal(back->rates[1].kernel, "cpu");
+    assert_memory_equal(back->rates[1].points, fast, sizeof fast);
     assert_int_equal(back->memory_bytes, m.memory_bytes);
     assert_int_equal(back->shared_core, 1);
     machine_destroy(back);
@@ -226,6 +258,9 @@ static void units(void **state)
 
 #define SURFACE "name: a\ncores: 1\nsurfaces:\n- {op: attend, kernel: cpu, " \
                 "head_dim: 64, "
+
+#define RATE "name: a\ncores: 1\nrates:\n- {op: state, kernel: cpu, " \
+             "head_dim: 64, "
 
 static void bad_files(void **state)
 {
@@ -264,6 +299,15 @@ static void bad_files(void **state)
         { SURFACE "block: round, points: [[1, 1, 1]]}\n",
           "surfaces.0.block: \"round\"" },
         { SURFACE "points: [[1, 1, nan]]}\n", "m.yaml:4" },
+        { RATE "points: []}\n", "m.yaml:4:50: rates.0.points: needs" },
+        { RATE "points: [[1, 1, 1]]}\n", "needs [rows, flop/s]" },
+        { RATE "points: [[1, 0]]}\n", "rates.0.points: \"0\"" },
+        { RATE "points: [[2, 1], [1, 1]]}\n", "out of place" },
+        { "name: a\ncores: 1\nrates: [{op: attend, kernel: cpu, head_dim: 8, "
+          "points: [[1, 1]]}]\n", "rates.0.op: \"attend\" is not one of" },
+        { "name: a\ncores: 1\nrates: [{op: state}]\n",
+          "rates.0.kernel: missing" },
+        { "name: a\ncores: 1\nrates: 3\n", "m.yaml:3:8: rates: needs a list" },
         { "name: a\ncores: 1\nname: b\n", "given twice" },
         { "name: " "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
           "aaaaaaaaaaaaaaaaa\ncores: 1\n", "longer than 63" },
@@ -316,7 +360,7 @@ int main(void)
         cmocka_unit_test(interpolates), cmocka_unit_test(squares),
         cmocka_unit_test(monotone),
         cmocka_unit_test(chooses_surface), cmocka_unit_test(fits_segments),
-        cmocka_unit_test(cross_validates), cmocka_unit_test(round_trip),
+        cmocka_unit_test(cross_validates), cmocka_unit_test(rates_interpolate), cmocka_unit_test(round_trip),
         cmocka_unit_test(units), cmocka_unit_test(bad_files),
         cmocka_unit_test(this_node),
     };

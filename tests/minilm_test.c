@@ -106,7 +106,7 @@ static void check_results(const struct loopback *l)
     for (int i = 0; i < 4; i++) {
         x[i] = xcalloc(N, sizeof **x);
         for (int r = 0; r < RANKS; r++)
-            memory_gather(&l->memories[r], names[i], x[i]);
+            memory_gather(&l->memories[r], names[i], 0, x[i]);
     }
     for (int64_t i = 0; i < N; i++)
         worst = fmax(worst, fabs((double)x[0][i] - o_reference[i]));
@@ -161,7 +161,8 @@ static void real_layer(void **state)
     assert_int_equal(job_finish(&job, input->lengths, 3, &e), 0);
     for (int i = 0; strategies[i]; i++)
         for (int y = 0; y < LAYOUTS; y++)
-            run_strategy(&job, strategies[i], (enum layout)y);
+            if (strcmp(strategies[i]->family, "softmax") == 0)
+                run_strategy(&job, strategies[i], (enum layout)y);
     job_clear(&job);
 }
 

@@ -39,10 +39,16 @@ static struct token *unroll(const struct position_map *map)
     return t;
 }
 
-static int visible(const struct mask *m, struct token q, struct token k)
+static int visible(const struct job *job, struct token q, struct token k)
 {
+    const struct mask *m = &job->mask;
+    const struct star *star = &job->star;
     int64_t d = q.position - k.position;
 
+    if (m->kind == MASK_STAR)
+        return d >= 0
+            && (q.position >= star->context || k.position < star->anchor
+                || q.position / star->block == k.position / star->block);
     return q.sequence == k.sequence && (m->left < 0 || d <= m->left)
         && (m->right < 0 || -d <= m->right);
 }
@@ -80,7 +86,7 @@ static void check_pair(const struct job *job, const struct position_map *q,
     for (int64_t i = 0; i < q->rows; i++)
         for (int64_t j = 0; j < k->rows; j++)
             assert_int_equal(seen[i * k->rows + j],
-                             visible(&job->mask, qt[i], kt[j]));
+                             visible(job, qt[i], kt[j]));
     free(list);
     free(seen);
     free(qt);
@@ -157,6 +163,83 @@ static void segments_against_brute_force(void **state)
         }
 }
 
+static struct job star_job(int64_t length, struct star star)
+{
+    struct job job = make_job((struct mask){ MASK_CAUSAL, 0, 0 }, &length, 1);
+
+    job.mask.kind = MASK_STAR;
+    job.star = star;
+    return job;
+}
+
+/* Blocks that do not divide, anchors of any size, no context, no queries. */
+static void star_against_brute_force(void **state)
+{
+    static const struct {
+        int64_t length;
+        struct star star;
+    } stars[] = {
+        { 37, { 8, 8, 32 } }, { 37, { 8, 3, 36 } }, { 64, { 5, 13, 61 } },
+        { 64, { 16, 40, 48 } }, { 64, { 4, 4, 64 } }, { 64, { 7, 7, 0 } },
+        { 33, { 100, 2, 30 } }, { 33, { 1, 1, 30 } }, { 33, { 1, 50, 30 } },
+        { 33, { 6, 1, 31 } },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof stars / sizeof *stars; i++) {
+        struct job job = star_job(stars[i].length, stars[i].star);
+        int64_t pairs = 0;
+        for (int64_t n = 1; n < 8; n += 3) {
+            check_layout(&job, LAYOUT_CONTIGUOUS, 1, n);
+            check_layout(&job, LAYOUT_ZIGZAG, 1, n);
+            check_layout(&job, LAYOUT_STRIPED, 1, n);
+            check_layout(&job, LAYOUT_STRIPED, 4, n);
+        }
+        for (int64_t q = 0; q < job.tokens; q++)
+            for (int64_t k = 0; k < job.tokens; k++)
+                pairs += visible(&job, (struct token){ 0, q },
+                                 (struct token){ 0, k });
+        assert_int_equal(job_pairs(&job), pairs);
+        job_clear(&job);
+    }
+}
+
+/* 4 blocks of 16, an anchor of 8, 6 queries. */
+static void star_is_few_segments(void **state)
+{
+    struct job job = star_job(70, (struct star){ 16, 8, 64 });
+    struct position_map *whole = position_map_whole(&job);
+    const struct {
+        int64_t q[2], k[2], n;
+        struct segment first;
+    } cases[] = {
+        { { 0, 16 }, { 0, 16 }, 1, { 0, 16, 0, 16, 0, BAND_HIGH } },
+        { { 16, 48 }, { 0, 8 }, 1, { 0, 48, 0, 8, BAND_LOW, BAND_HIGH } },
+        { { 16, 16 }, { 0, 32 }, 2, { 0, 16, 0, 8, BAND_LOW, BAND_HIGH } },
+        { { 16, 48 }, { 16, 48 }, 3, { 0, 16, 0, 16, 0, BAND_HIGH } },
+        { { 32, 16 }, { 8, 8 }, 0, { 0, 0, 0, 0, 0, 0 } },
+        { { 64, 6 }, { 16, 16 }, 1, { 0, 6, 0, 16, BAND_LOW, BAND_HIGH } },
+        { { 64, 6 }, { 48, 22 }, 1, { 0, 6, 0, 22, -16, BAND_HIGH } },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct position_map *q = position_map_slice(whole, cases[i].q[0],
+                                                    cases[i].q[1]);
+        struct position_map *k = position_map_slice(whole, cases[i].k[0],
+                                                    cases[i].k[1]);
+        struct segment *list;
+        assert_int_equal(segments_between(&job, q, k, &list), cases[i].n);
+        if (cases[i].n)
+            assert_memory_equal(list, &cases[i].first, sizeof *list);
+        free(list);
+        position_map_destroy(q);
+        position_map_destroy(k);
+    }
+    position_map_destroy(whole);
+    job_clear(&job);
+}
+
 /* One segment a block for all three layouts. */
 static void block_kinds(void **state)
 {
@@ -203,7 +286,7 @@ static void pairs_of_job(void **state)
         for (int s = 0; s < 4; s++)
             for (int64_t i = 0; i < lengths[s]; i++)
                 for (int64_t j = 0; j < lengths[s]; j++)
-                    expected += visible(&job.mask, (struct token){ s, i },
+                    expected += visible(&job, (struct token){ s, i },
                                         (struct token){ s, j });
         assert_int_equal(job_pairs(&job), expected);
         job_clear(&job);
@@ -244,6 +327,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segments_against_brute_force),
+        cmocka_unit_test(star_against_brute_force),
+        cmocka_unit_test(star_is_few_segments),
         cmocka_unit_test(block_kinds),
         cmocka_unit_test(pairs_of_job),
         cmocka_unit_test(jobs_refused),

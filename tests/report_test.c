@@ -182,6 +182,33 @@ static void test_results_json(void **state)
     free(text);
 }
 
+static void write_linear(FILE *out)
+{
+    struct result_row rows[3];
+
+    fill_rows(rows);
+    rows[0].has_lse = 0;
+    results_json(out, rows, 1);
+}
+
+/* Linear attention has no lse, not one that is unknown. */
+static void test_results_linear(void **state)
+{
+    struct job job = { .attention = ATTENTION_LINEAR };
+    char *text = printed(write_linear), pattern[] = "LL";
+
+    (void)state;
+    assert_non_null(strstr(text, "\"o\": 1e-06,"));
+    assert_null(strstr(text, "lse"));
+    free(text);
+    assert_false(job_has_lse(&job));
+    job.pattern = pattern;
+    assert_false(job_has_lse(&job));
+    pattern[1] = 'S';
+    assert_true(job_has_lse(&job));
+    assert_true(job_has_lse(&(struct job){ 0 }));
+}
+
 static void write_table(FILE *out)
 {
     struct result_row rows[3];
@@ -269,6 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),      cmocka_unit_test(test_nested),
         cmocka_unit_test(test_exact),       cmocka_unit_test(test_results_json),
+        cmocka_unit_test(test_results_linear),
         cmocka_unit_test(test_results_text), cmocka_unit_test(test_records),
     };
 

@@ -4,8 +4,8 @@
  * every strategy, bytes equal to the closed form. */
 #include <config.h>
 
+#include "rig.h"
 #include "schedule/print.h"
-#include "strategy/strategy.h"
 
 #include <setjmp.h>
 #include <stdlib.h>
@@ -122,25 +122,55 @@ static void arena_shares(void **state)
     job_clear(&job);
 }
 
-static void bytes_of(const struct job *job, const struct strategy *st,
-                     struct strategy_options o, int32_t ranks)
+/* A job for which the strategy is. */
+static struct trial trial_for(const struct strategy *st)
 {
-    struct error e = { 0 };
-    struct plan *p = plan_create(job, st, &o, ranks, &e);
+    static const struct {
+        const char *family;
+        struct trial trial;
+    } jobs[] = {
+        { "softmax", { .pass = PASS_FORWARD_BACKWARD } },
+        { "linear", { .pass = PASS_FORWARD_BACKWARD,
+                      .attention = ATTENTION_LINEAR } },
+        { "decode", { .pass = PASS_DECODE } },
+        { "star", { .pass = PASS_FORWARD } },
+        { "hybrid", { .pass = PASS_FORWARD_BACKWARD, .pattern = "LSL" } },
+    };
+
+    for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++)
+        if (strcmp(jobs[i].family, st->family) == 0) {
+            struct trial t = jobs[i].trial;
+            t.strategy = st->name;
+            t.mask = (struct mask){ MASK_CAUSAL, -1, 0 };
+            t.head_dim = 8;
+            t.value_dim = 4;
+            return t;
+        }
+    fail_msg("%s: no family %s", st->name, st->family);
+    return (struct trial){ 0 };
+}
+
+/* 0: it does not apply. */
+static int bytes_of(const struct trial *t)
+{
+    struct rig g;
     int64_t pairs = 0;
 
-    assert_non_null(p);
-    for (int32_t r = 0; r < ranks; r++) {
-        struct schedule *s = plan_build(p, r), *again = plan_build(p, r);
-        assert_int_equal(schedule_sent_bytes(s), plan_bytes_expected(p, r));
+    if (!rig_create(&g, t))
+        return 0;
+    for (int32_t r = 0; r < t->ranks; r++) {
+        struct schedule *s = g.schedules[r], *again = plan_build(g.plan, r);
+        assert_int_equal(schedule_sent_bytes(s),
+                         plan_bytes_expected(g.plan, r));
         assert_true(s->hash == again->hash);
         assert_null(s->builder);
         pairs += schedule_pairs(s);
-        schedule_destroy(s);
         schedule_destroy(again);
     }
-    assert_int_equal(pairs, job_pairs(job) * job->transformer.heads);
-    plan_destroy(p);
+    assert_int_equal(pairs, job_pairs(plan_job(g.plan)) * t->heads
+                     * job_layers(&g.job));
+    rig_destroy(&g);
+    return 1;
 }
 
 static void bytes_equal_closed_form(void **state)
@@ -156,17 +186,20 @@ static void bytes_equal_closed_form(void **state)
     for (int i = 0; strategies[i]; i++)
         for (int h = 0; h < 4; h++)
             for (int l = 0; l < 4; l++)
-                for (int32_t ranks = 1; ranks < 18; ranks += 1 + ranks / 5) {
-                    struct job job = make_job(heads[h][0], heads[h][1],
-                                              lengths[l], types[l % 3][0],
-                                              types[l % 3][1]);
-                    for (int y = 0; y < LAYOUTS; y++)
-                        bytes_of(&job, strategies[i],
-                                 (struct strategy_options){
-                                     .layout = (enum layout)y,
-                                     .block = 1 + y }, ranks);
-                    job_clear(&job);
-                }
+                for (int32_t ranks = 1; ranks < 18; ranks += 1 + ranks / 5)
+                    for (int y = 0; y < LAYOUTS; y++) {
+                        struct trial t = trial_for(strategies[i]);
+                        t.heads = heads[h][0];
+                        t.kv_heads = heads[h][1];
+                        t.lengths[0] = lengths[l];
+                        t.dtype = t.wire_partial = types[l % 3][0];
+                        t.wire_grad = types[l % 3][1];
+                        t.options.layout = (enum layout)y;
+                        t.options.block = 1 + y;
+                        t.ranks = ranks;
+                        if (!bytes_of(&t))
+                            assert_int_not_equal(y, LAYOUT_CONTIGUOUS);
+                    }
 }
 
 /* The cost sheet where everything divides, by hand: H = 8,
@@ -205,30 +238,75 @@ static void cost_sheet(void **state)
 /* The hash sees what is meant, not how it was interned. */
 static void hash_is_content(void **state)
 {
-    struct job job = make_job(4, 2, 37, DTYPE_FP32, DTYPE_FP32);
-    struct strategy_options o = { .layout = LAYOUT_ZIGZAG, .block = 1 };
     struct error e = { 0 };
 
     (void)state;
     for (int i = 0; strategies[i]; i++) {
-        struct plan *up = plan_create(&job, strategies[i], &o, 3, &e);
-        struct plan *down = plan_create(&job, strategies[i], &o, 3, &e);
+        struct trial t = trial_for(strategies[i]);
+        struct rig up;
         uint64_t hashes[3];
-        for (int r = 0; r < 3; r++) {
-            struct schedule *s = plan_build(up, r);
-            hashes[r] = s->hash;
-            schedule_destroy(s);
-        }
+        t.heads = 4;
+        t.kv_heads = 2;
+        t.lengths[0] = 37;
+        t.ranks = 3;
+        assert_int_equal(rig_create(&up, &t), 1);
+        struct plan *down = plan_create(&up.job, strategies[i], &t.options, 3,
+                                        &e);
+        for (int r = 0; r < 3; r++)
+            hashes[r] = up.schedules[r]->hash;
         for (int r = 2; r >= 0; r--) {
             struct schedule *s = plan_build(down, r);
             assert_true(s->hash == hashes[r]);
             schedule_destroy(s);
         }
         assert_true(hashes[0] != hashes[1]);
-        plan_destroy(up);
         plan_destroy(down);
+        rig_destroy(&up);
     }
-    job_clear(&job);
+}
+
+/* ---- GOAL ---------------------------------------------------------------- */
+
+/* Bytes of all messages of one way. */
+static int64_t goal_bytes(const char *text, const char *way)
+{
+    int64_t bytes = 0;
+
+    for (const char *at = text; (at = strstr(at, way)); at += strlen(way))
+        bytes += strtoll(at + strlen(way), NULL, 10);
+    return bytes;
+}
+
+/* All that is sent is received; but for what rounding does to the slices of an
+ * all-reduce, it is what the schedules say. */
+static void goal_moves_all_bytes(void **state)
+{
+    (void)state;
+    for (int i = 0; strategies[i]; i++)
+        for (int reduce = 0; reduce < REDUCTIONS; reduce++) {
+            struct trial t = trial_for(strategies[i]);
+            struct rig g;
+            char *text = NULL;
+            size_t size;
+            int64_t bytes = 0;
+            t.heads = t.kv_heads = 3;
+            t.lengths[0] = 37;
+            t.ranks = 5;
+            t.options.reduce = (enum reduction)reduce;
+            assert_int_equal(rig_create(&g, &t), 1);
+            FILE *out = open_memstream(&text, &size);
+            print_goal(out, (const struct schedule *const *)g.schedules, 5);
+            fclose(out);
+            for (int r = 0; r < 5; r++)
+                bytes += schedule_sent_bytes(g.schedules[r]);
+            int64_t sent = goal_bytes(text, ": send ");
+            assert_int_equal(sent, goal_bytes(text, ": recv "));
+            assert_in_range(sent, bytes, bytes + 5 * 3);
+            free(text);
+            rig_destroy(&g);
+            if (strcmp(strategies[i]->family, "decode"))
+                break;
+        }
 }
 
 int main(void)
@@ -240,6 +318,7 @@ int main(void)
         cmocka_unit_test(bytes_equal_closed_form),
         cmocka_unit_test(cost_sheet),
         cmocka_unit_test(hash_is_content),
+        cmocka_unit_test(goal_moves_all_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -162,16 +162,44 @@ static void reads_without_do(void **state)
     tensor_file_destroy(NULL);
 }
 
-static void refuse(int need_do, const char *part)
+static void refuse(enum tensor_need need, const char *part)
 {
     struct error e = { 0 };
-    struct tensor_file *f = tensor_file_read(path, need_do, &e);
+    struct tensor_file *f = tensor_file_read(path, need, &e);
 
     if (f)
         fail_msg("read without \"%s\"", part);
     assert_int_equal(e.status, SPAR_FAILED);
     assert_text(e.text, path);
     assert_text(e.text, part);
+}
+
+/* A decode step: queries of the last tokens; a `do` of any shape is not read. */
+static void reads_decode(void **state)
+{
+    struct dataset d[DATASETS];
+    struct error e = { 0 };
+
+    (void)state;
+    usual(d);
+    d[Q].shape[0] = 2;
+    make_file(d, 0, NULL, 0);
+    struct tensor_file *f = tensor_file_read(path, TENSORS_DECODE, &e);
+    if (!f)
+        fail_msg("%s", e.text);
+    assert_int_equal(f->queries, 2);
+    assert_int_equal(f->tokens, 5);
+    assert_null(f->d_o);
+    check_values(f->q, Q, 24);
+    check_values(f->k, K, 30);
+    tensor_file_destroy(f);
+    refuse(TENSORS_FORWARD, "dataset k has 5 tokens and q has 2");
+    d[Q].shape[0] = 6;
+    make_file(d, 0, NULL, 0);
+    refuse(TENSORS_DECODE, "dataset q has 6 tokens and k has 5");
+    d[V].shape[0] = 4;
+    make_file(d, 0, NULL, 0);
+    refuse(TENSORS_DECODE, "dataset v has 4 tokens and k has 5");
 }
 
 static void refuses_missing(void **state)
@@ -394,7 +422,8 @@ static void writes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(reads), TEST(reads_without_do), TEST(refuses_missing),
+        TEST(reads), TEST(reads_without_do), TEST(reads_decode),
+        TEST(refuses_missing),
         TEST(refuses_shapes), TEST(refuses_huge), TEST(refuses_values),
         TEST(refuses_lengths), TEST(refuses_files), TEST(writes),
     };

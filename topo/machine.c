@@ -10,7 +10,13 @@
 #include <string.h>
 
 const char *const block_names[] = {
-    [BLOCK_FULL] = "full", [BLOCK_CAUSAL] = "causal", [BLOCK_KINDS] = NULL
+    [BLOCK_FULL] = "full", [BLOCK_CAUSAL] = "causal", [BLOCK_FEW] = "few",
+    [BLOCK_KINDS] = NULL
+};
+const char *const rate_ops[] = {
+    "scores", "weigh", "weigh_transposed", "state", "linear_intra",
+    "linear_inter", "linear_intra_backward", "linear_inter_dq",
+    "linear_inter_dkv", "softmax", "softmax_backward", NULL
 };
 
 void machine_destroy(struct machine *m)
@@ -20,6 +26,9 @@ void machine_destroy(struct machine *m)
     for (int64_t i = 0; i < m->n_surfaces; i++)
         free(m->surfaces[i].points);
     free(m->surfaces);
+    for (int64_t i = 0; i < m->n_rates; i++)
+        free(m->rates[i].points);
+    free(m->rates);
     free(m->link.segments);
     free(m->versions);
     free(m->created);
@@ -205,17 +214,66 @@ double machine_block_seconds(const struct machine *m, const char *op,
     const struct surface *s = nearest(m, op, kernel, dtype, block, head_dim,
                                       value_dim, group);
     double pairs = 1;
-    if (s == NULL && block == BLOCK_CAUSAL) {
+    if (s == NULL && block != BLOCK_FULL) {
         /* Nothing measured: the rate of a full block. */
         s = nearest(m, op, kernel, dtype, BLOCK_FULL, head_dim, value_dim,
                     group);
-        pairs = block_pairs(BLOCK_CAUSAL, q, q) / block_pairs(BLOCK_FULL, q, k);
+        pairs = block_pairs(block, q, k) / block_pairs(BLOCK_FULL, q, k);
     }
     if (s == NULL)
         return 0;
     return surface_seconds(s, q, k) * pairs
         * pair_work(op, head_dim, value_dim)
         / pair_work(op, s->head_dim, s->value_dim);
+}
+
+/* ---- Rates -------------------------------------------------------------- */
+
+static const struct rate *nearest_rate(const struct machine *m,
+                                       const char *op, const char *kernel,
+                                       enum dtype dtype, int64_t head_dim,
+                                       int64_t value_dim)
+{
+    const struct rate *best = NULL;
+    double shortest = INFINITY;
+
+    for (int64_t i = 0; i < m->n_rates; i++) {
+        const struct rate *r = &m->rates[i];
+        if (strcmp(r->op, op) != 0)
+            continue;
+        if (any_kernel(kernel))
+            kernel = r->kernel;
+        if (strcmp(r->kernel, kernel) != 0)
+            continue;
+        double d = 100.0 * (r->dtype != dtype)
+            + log_distance((double)head_dim, (double)r->head_dim)
+            + log_distance((double)value_dim, (double)r->value_dim);
+        if (d < shortest) {
+            shortest = d;
+            best = r;
+        }
+    }
+    return best;
+}
+
+double machine_rate(const struct machine *m, const char *op,
+                    const char *kernel, enum dtype dtype, int64_t head_dim,
+                    int64_t value_dim, int64_t rows)
+{
+    const struct rate *r = nearest_rate(m, op, kernel, dtype, head_dim,
+                                        value_dim);
+    int64_t i = 0;
+
+    if (r == NULL)
+        return 0;
+    const struct rate_point *p = r->points;
+    while (i + 1 < r->n && p[i + 1].rows <= rows)
+        i++;
+    if (rows <= p[i].rows || i + 1 == r->n)
+        return p[i].flops;
+    return blend(p[i].flops, p[i + 1].flops,
+                 log((double)rows / (double)p[i].rows)
+                 / log((double)p[i + 1].rows / (double)p[i].rows));
 }
 
 double machine_message_seconds(const struct machine *m, int64_t bytes)

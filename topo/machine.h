@@ -12,8 +12,10 @@
 /* Measured points of one surface: seconds of an attend (or attend_backward) of
  * one query head on a [q x k] block.  Full blocks: a grid, sorted by q, then k,
  * or squares only (other blocks then count as the square of their area).
- * Causal blocks: squares, q = k, row i sees keys j <= i. */
-enum block_kind { BLOCK_FULL, BLOCK_CAUSAL, BLOCK_KINDS };
+ * Causal blocks: squares, q = k, row i sees keys j <= i.  Few: a grid of the few
+ * rows of a decode step and up to more keys than a cache has room for, K and V
+ * of one head. */
+enum block_kind { BLOCK_FULL, BLOCK_CAUSAL, BLOCK_FEW, BLOCK_KINDS };
 extern const char *const block_names[];     /* NULL last */
 
 struct surface_point {
@@ -28,6 +30,23 @@ struct surface {
     int64_t head_dim, value_dim, group;     /* what was measured */
     int64_t n;
     struct surface_point *points;
+};
+
+/* Measured rates of another op: flop/s of one head by rows of the op, ascending.
+ * Those of RSA have as many keys as rows; what is no product of matrices counts
+ * a flop for every 4 bytes. */
+extern const char *const rate_ops[];        /* "scores", "state", ...; NULL */
+struct rate_point {
+    int64_t rows;
+    double flops;               /* flop/s */
+};
+struct rate {
+    char op[24];                /* one of rate_ops */
+    char kernel[16];
+    enum dtype dtype;
+    int64_t head_dim, value_dim;
+    int64_t n;
+    struct rate_point *points;
 };
 
 /* T(bytes) = latency + bytes / bandwidth, for bytes in [from, to): from the
@@ -63,6 +82,8 @@ struct machine {
     double alone_ratio;
     int64_t n_surfaces;
     struct surface *surfaces;
+    int64_t n_rates;
+    struct rate *rates;
     struct link link;
     double fit_error;           /* of the surfaces, cross-validated */
     char *versions;             /* software versions, one line; "" unknown */
@@ -96,6 +117,12 @@ double machine_block_seconds(const struct machine *m, const char *op,
                              int64_t k);
 /* The same on one surface, unscaled. */
 double surface_seconds(const struct surface *s, int64_t q, int64_t k);
+/* Flop/s of a product `op` of so many rows, interpolated in logarithms, constant
+ * outside; of the entry nearest in head size and dtype for `kernel`.  0 if the
+ * machine has none of that op. */
+double machine_rate(const struct machine *m, const char *op,
+                    const char *kernel, enum dtype dtype, int64_t head_dim,
+                    int64_t value_dim, int64_t rows);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
 
 /* ---- From measurements -------------------------------------------------- */

@@ -52,4 +52,10 @@ const struct field surface_fields[] = {
     { "group", FIELD_COUNT, AT(surface, group), 0, NULL, NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
+const struct field rate_fields[] = {
+    { "kernel", FIELD_TEXT, AT(rate, kernel), 16, NULL, NULL },
+    { "head_dim", FIELD_COUNT, AT(rate, head_dim), 0, NULL, NULL },
+    { "value_dim", FIELD_COUNT, AT(rate, value_dim), 0, NULL, NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
 #undef AT

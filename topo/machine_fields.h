@@ -20,6 +20,6 @@ struct field {
 
 /* key NULL last */
 extern const struct field machine_fields[], link_fields[], segment_fields[],
-    surface_fields[];
+    surface_fields[], rate_fields[];
 
 #endif

@@ -266,13 +266,14 @@ static int read_points(struct yaml *y, int list, const char *key,
     return 0;
 }
 
-static int read_surface(struct yaml *y, int map, const char *key,
-                        struct surface *s, struct error *e)
+static int read_surface(struct yaml *y, int map, const char *key, void *out,
+                        struct error *e)
 {
     static const char *const others[] = { "op", "dtype", "block", "points",
                                           NULL };
     static const char *const needed[] = { "op", "kernel", "head_dim", "points",
                                           NULL };
+    struct surface *s = out;
     int op = 0, dtype = DTYPE_FP32, block = BLOCK_FULL;
     char full[96];
 
@@ -300,20 +301,79 @@ static int read_surface(struct yaml *y, int map, const char *key,
     return read_points(y, yaml_get(y, map, "points"), full, s, e);
 }
 
-static int read_surfaces(struct yaml *y, int list, struct machine *m,
-                         struct error *e)
+/* ---- Rates -------------------------------------------------------------- */
+
+static int read_rate_points(struct yaml *y, int list, const char *key,
+                            struct rate *r, struct error *e)
+{
+    r->n = yaml_count(y, list);
+    if (yaml_type(y, list) != YAML_LIST || r->n == 0)
+        return yaml_fail(y, list, key, e, "needs a list of [rows, flop/s]");
+    r->points = xcalloc((size_t)r->n, sizeof *r->points);
+    for (int64_t i = 0; i < r->n; i++) {
+        struct rate_point *p = &r->points[i];
+        int node = yaml_item(y, list, i);
+        if (yaml_type(y, node) != YAML_LIST || yaml_count(y, node) != 2)
+            return yaml_fail(y, node, key, e, "needs [rows, flop/s]");
+        if (yaml_int(y, yaml_item(y, node, 0), key, 1, INT64_C(1) << 40,
+                     &p->rows, e)
+            || yaml_number(y, yaml_item(y, node, 1), key, 1, 1e30, &p->flops,
+                           e))
+            return -1;
+        if (i && p->rows <= p[-1].rows)
+            return yaml_fail(y, node, key, e, "out of place: by rows");
+    }
+    return 0;
+}
+
+static int read_rate(struct yaml *y, int map, const char *key, void *out,
+                     struct error *e)
+{
+    static const char *const others[] = { "op", "dtype", "points", NULL };
+    static const char *const needed[] = { "op", "kernel", "head_dim", "points",
+                                          NULL };
+    struct rate *r = out;
+    int op = 0, dtype = DTYPE_FP32;
+    char full[96];
+
+    if (read_fields(y, map, key, rate_fields, others, r, e) != 0)
+        return -1;
+    for (int i = 0; needed[i] != NULL; i++)
+        if (need(y, map, key, needed[i], e) != 0)
+            return -1;
+    join(full, sizeof full, key, "op");
+    if (yaml_word(y, yaml_get(y, map, "op"), full, rate_ops, &op, e) != 0)
+        return -1;
+    join(full, sizeof full, key, "dtype");
+    if (yaml_word(y, yaml_get(y, map, "dtype"), full, dtypes, &dtype, e) != 0)
+        return -1;
+    strcpy(r->op, rate_ops[op]);
+    r->dtype = (enum dtype)dtype;
+    r->value_dim = r->value_dim ? r->value_dim : r->head_dim;
+    join(full, sizeof full, key, "points");
+    return read_rate_points(y, yaml_get(y, map, "points"), full, r, e);
+}
+
+/* ---- Lists of them ------------------------------------------------------ */
+
+typedef int (*read_fn)(struct yaml *y, int map, const char *key, void *out,
+                       struct error *e);
+
+/* A list of mappings, each read into `size` bytes of *out. */
+static int read_list(struct yaml *y, int list, const char *name, read_fn read,
+                     size_t size, int64_t *n, void **out, struct error *e)
 {
     char key[64];
 
     if (yaml_is_null(y, list))
         return 0;
     if (yaml_type(y, list) != YAML_LIST)
-        return yaml_fail(y, list, "surfaces", e, "needs a list");
-    m->n_surfaces = yaml_count(y, list);
-    m->surfaces = xcalloc((size_t)m->n_surfaces, sizeof *m->surfaces);
-    for (int64_t i = 0; i < m->n_surfaces; i++) {
-        snprintf(key, sizeof key, "surfaces.%d", (int)i);
-        if (read_surface(y, yaml_item(y, list, i), key, &m->surfaces[i], e))
+        return yaml_fail(y, list, name, e, "needs a list");
+    *n = yaml_count(y, list);
+    char *at = *out = xcalloc((size_t)*n, size);
+    for (int64_t i = 0; i < *n; i++, at += size) {
+        snprintf(key, sizeof key, "%s.%d", name, (int)i);
+        if (read(y, yaml_item(y, list, i), key, at, e) != 0)
             return -1;
     }
     return 0;
@@ -323,8 +383,9 @@ static int read_surfaces(struct yaml *y, int list, struct machine *m,
 
 static int read_machine(struct yaml *y, struct machine *m, struct error *e)
 {
-    static const char *const others[] = { "link", "surfaces", NULL };
+    static const char *const others[] = { "link", "surfaces", "rates", NULL };
     int root = yaml_root(y);
+    void *surfaces = NULL, *rates = NULL;
 
     if (read_fields(y, root, "", machine_fields, others, m, e) != 0
         || need(y, root, "", "name", e) != 0
@@ -335,7 +396,16 @@ static int read_machine(struct yaml *y, struct machine *m, struct error *e)
                          "a machine needs a core");
     if (read_link(y, yaml_get(y, root, "link"), &m->link, e) != 0)
         return -1;
-    return read_surfaces(y, yaml_get(y, root, "surfaces"), m, e);
+    int rc = read_list(y, yaml_get(y, root, "surfaces"), "surfaces",
+                       read_surface, sizeof *m->surfaces, &m->n_surfaces,
+                       &surfaces, e);
+    m->surfaces = surfaces;
+    if (rc != 0)
+        return -1;
+    rc = read_list(y, yaml_get(y, root, "rates"), "rates", read_rate,
+                   sizeof *m->rates, &m->n_rates, &rates, e);
+    m->rates = rates;
+    return rc;
 }
 
 struct machine *machine_parse(const char *path, const char *text, size_t size,

@@ -91,6 +91,20 @@ static void write_surface(FILE *out, const struct surface *s)
     fputs("]}\n", out);
 }
 
+static void write_rate(FILE *out, const struct rate *r)
+{
+    char text[40];
+
+    fprintf(out, "  - {op: %s, dtype: %s, ", r->op, dtype_name(r->dtype));
+    write_flow(out, rate_fields, r);
+    fputs(",\n     points: [", out);
+    for (int64_t i = 0; i < r->n; i++)
+        fprintf(out, "%s[%lld, %s]", i ? ", " : "",
+                (long long)r->points[i].rows,
+                real_text(r->points[i].flops, text, sizeof text));
+    fputs("]}\n", out);
+}
+
 int machine_write(const struct machine *m, FILE *out)
 {
     fputs("# spar machine file: seconds and bytes.\n", out);
@@ -111,5 +125,10 @@ int machine_write(const struct machine *m, FILE *out)
               out);
     for (int64_t i = 0; i < m->n_surfaces; i++)
         write_surface(out, &m->surfaces[i]);
+    if (m->n_rates)
+        fputs("rates:  # other products; points: [rows, flop/s of a head]\n",
+              out);
+    for (int64_t i = 0; i < m->n_rates; i++)
+        write_rate(out, &m->rates[i]);
     return fflush(out) != 0 || ferror(out) ? -1 : 0;
 }

@@ -9,6 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- Errors (set-up phase) ------------------------------------------------
  * Functions that can fail take a caller-owned struct error, return -1 or NULL
  * and fill it; they never print and never exit.  `status` is the exit status
@@ -92,5 +96,9 @@ const char *dtype_name(enum dtype t);     /* "fp32", ... */
 int name_index(const char *const *names, const char *word);
 /* Nearest of `names` by edit distance, or NULL if nothing is near. */
 const char *name_nearest(const char *const *names, const char *word);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

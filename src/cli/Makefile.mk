@@ -12,6 +12,9 @@ libcli_a_SOURCES = \
 	%D%/cmd_topo.c \
 	%D%/cmd_trace.c \
 	%D%/command.h \
+	%D%/list.h \
+	%D%/list_costs.c \
+	%D%/list_support.c \
 	%D%/output.c \
 	%D%/output.h \
 	%D%/planned.c \
@@ -26,9 +29,11 @@ libcli_a_SOURCES = \
 	%D%/report.h \
 	%D%/scenario.c \
 	%D%/scenario.h \
+	%D%/scenario_attention.c \
 	%D%/scenario_data.c \
 	%D%/scenario_internal.h \
-	%D%/scenario_job.c
+	%D%/scenario_job.c \
+	%D%/scenario_strategies.c
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
 %D%/libcli_a-scenario_data.$(OBJEXT): Makefile    # a moved tree

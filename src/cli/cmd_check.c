@@ -114,13 +114,15 @@ static void text_entry(FILE *out, const struct checked *c)
         return;
     }
     fprintf(out, "%-11s %-10s %5" PRId64 " %9" PRId64 " %10s %10s %-8s %-8s %6"
-            PRId64 " %s\n", name, planned_layout(n), r->ranks, r->ops,
+            PRId64 " %s", name, planned_layout(n), r->ranks, r->ops,
             quantity_print(largest(r->bytes_sent, r->ranks), "B", sent,
                            sizeof sent),
             quantity_print(largest(r->peak_bytes, r->ranks), "B", peak,
                            sizeof peak),
             r->deadlock ? "YES" : "no", r->coverage ? "complete" : "NOT",
             r->reuse_stalls, c->passed ? "passed" : "FAILED");
+    print_variant(out, n->asked);
+    fputc('\n', out);
     if (!c->passed)
         fprintf(out, "  %s\n", r->finding.text);
 }

@@ -4,6 +4,7 @@
 #include "cli/command.h"
 
 #include "base/json.h"
+#include "cli/list.h"
 #include "kernel/kernel.h"
 #include "models/simulate.h"
 #include "mpi/transport_list.h"
@@ -14,10 +15,16 @@
 #include <string.h>
 
 struct list_options {
-    int format;
+    int format, costs, support;
+    struct string_list sets;
 };
 
 static const struct option_row list_rows[] = {
+    { "costs", 0, OPTION_FLAG, offsetof(struct list_options, costs), NULL, 0,
+      0, NULL, "what each strategy sends, for SCENARIO or in general" },
+    { "support", 0, OPTION_FLAG, offsetof(struct list_options, support), NULL,
+      0, 0, NULL, "which strategy takes which mask, pass, layout, ..." },
+    ROW_SET(list_options),
     ROW_FORMAT(list_options),
     ROW_END
 };
@@ -113,16 +120,45 @@ static void list_text(FILE *out)
     list_presets(out, "machines", "machine; local: what calibrate wrote");
 }
 
+static int list_costs_of(const struct call *call, struct error *e)
+{
+    const struct list_options *o = call->options;
+    struct scenario *s = NULL;
+
+    if (call->n_operands) {
+        s = scenario_load(call->operands[0],
+                          (const char *const *)o->sets.items, (int)o->sets.n,
+                          e);
+        if (!s)
+            return -1;
+    }
+    list_costs(stdout, s, o->format == FORMAT_JSON);
+    scenario_destroy(s);
+    return SPAR_OK;
+}
+
 static int list_exec(const struct call *call, struct error *e)
 {
     const struct list_options *o = call->options;
+    int json = o->format == FORMAT_JSON;
 
-    (void)e;
-    (o->format == FORMAT_JSON ? list_json : list_text)(stdout);
+    if (o->costs && o->support)
+        return fail_usage(e, "--costs and --support: one of them");
+    if (call->n_operands && !o->costs)
+        return fail_usage(e, "list takes a scenario with --costs only");
+    if (o->sets.n && !call->n_operands)
+        return fail_usage(e, "--set: there is no scenario to set it in");
+    if (o->costs)
+        return list_costs_of(call, e);
+    if (o->support)
+        list_support(stdout, json);
+    else
+        (json ? list_json : list_text)(stdout);
     return SPAR_OK;
 }
 
 const struct command command_list = {
-    "list", "", "List strategies, kernels, transports, network models and "
-    "presets.", list_rows, sizeof(struct list_options), NULL, 0, 0, 0, list_exec
+    "list", "[SCENARIO]", "List strategies, kernels, transports, network "
+    "models and presets.", list_rows, sizeof(struct list_options), NULL, 0, 1,
+    0, list_exec
 };

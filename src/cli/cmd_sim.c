@@ -92,6 +92,8 @@ static void fill_row(struct result_row *row, const struct scenario *s,
     row->ranks = n->ranks;
     row->pass = s->job.pass;
     row->dtype = s->job.dtype;
+    row->has_lse = job_has_lse(&s->job);
+    row->asked = n->asked;
     row->schedule_hash = planned_hash(n);
     row->flops = planned_flops(n);
     row->bytes_sent = planned_bytes_sent(n);

@@ -116,8 +116,7 @@ int entries_apply(const struct scenario *s, int64_t ranks, struct error *e)
     for (int64_t i = 0; i < s->n_strategies; i++) {
         const struct scenario_strategy *a = &s->strategies[i];
         struct error reason = { 0 };
-        if (!a->strategy->applies
-            || !a->strategy->applies(&s->job, &a->options, ranks, &reason))
+        if (!plan_applies(&s->job, a->strategy, &a->options, ranks, &reason))
             return 0;
         snprintf(lines + strlen(lines), sizeof lines - strlen(lines),
                  "%s%s does not apply: %.240s", i ? "\nspar: " : "",

@@ -13,11 +13,20 @@
 struct result_row result_unknown(void)
 {
     struct result_row r = { .median = NAN, .p95 = NAN, .min = NAN,
-                            .predicted = NAN, .overlap = NAN };
+                            .predicted = NAN, .overlap = NAN,
+                            .has_lse = 1 };
 
     for (int i = 0; i < RESULTS; i++)
         r.error[i] = r.gate[i] = NAN;
     return r;
+}
+
+int job_has_lse(const struct job *job)
+{
+    for (int64_t i = 0; i < job_layers(job); i++)
+        if (job_attention(job, i) == ATTENTION_SOFTMAX)
+            return 1;
+    return 0;
 }
 
 /* Measured, else predicted. */
@@ -28,12 +37,13 @@ static double seconds_of(const struct result_row *r)
 
 /* ---- JSON ---------------------------------------------------------------- */
 
-static void json_results(struct json *j, const char *key,
+static void json_results(struct json *j, const char *key, int has_lse,
                          const double values[RESULTS])
 {
     json_object(j, key);
     for (int i = 0; i < RESULTS; i++)
-        json_real(j, result_names[i], values[i]);
+        if (i != RESULT_LSE || has_lse)
+            json_real(j, result_names[i], values[i]);
     json_end(j);
 }
 
@@ -58,6 +68,8 @@ static void json_row(struct json *j, const struct result_row *r)
     json_text(j, "layout", r->layout);
     json_int(j, "ranks", r->ranks);
     json_text(j, "pass", pass_names[r->pass]);
+    if (r->steps)
+        json_int(j, "steps", r->steps);
     json_text(j, "dtype", dtype_name(r->dtype));
     json_text(j, "schedule_hash", hash);
     json_times(j, r);
@@ -67,8 +79,8 @@ static void json_row(struct json *j, const struct result_row *r)
     json_ints(j, "bytes_expected", r->bytes_expected, r->ranks);
     json_ints(j, "pairs", r->pairs, r->ranks);
     json_ints(j, "peak_bytes", r->peak_bytes, r->ranks);
-    json_results(j, "error", r->error);
-    json_results(j, "gate", r->gate);
+    json_results(j, "error", r->has_lse, r->error);
+    json_results(j, "gate", r->has_lse, r->gate);
     json_real(j, "overlap", r->overlap);
     json_bool(j, "passed", r->passed);
 }
@@ -155,8 +167,8 @@ static void text_row(FILE *out, const struct result_row *r)
     char error[CELL], measured[CELL], predicted[CELL], ratio[CELL];
     char rate[CELL], bytes[CELL], overlap[CELL];
 
-    fprintf(out, "%-11s %-10s %5" PRId64 " %-20s %-6s %9s %9s %6s %8s %9s %7s"
-            "\n", r->strategy, r->layout, r->ranks, error_text(error, r),
+    fprintf(out, "%-11s %-10s %5" PRId64 " %-20s %-6s %9s %9s %6s %8s %9s %7s",
+            r->strategy, r->layout, r->ranks, error_text(error, r),
             r->passed ? "passed" : "FAILED",
             quantity(measured, "s", r->median),
             quantity(predicted, "s", r->predicted),
@@ -164,6 +176,9 @@ static void text_row(FILE *out, const struct result_row *r)
             number(rate, "%.4f", r->flops / seconds_of(r) * 1e-12),
             quantity(bytes, "B", largest(r->bytes_sent, r->ranks)),
             number(overlap, "%.0f %%", r->overlap * 100));
+    if (r->asked)
+        print_variant(out, r->asked);
+    fputc('\n', out);
 }
 
 void results_text(FILE *out, const struct result_row *rows, int64_t n)

@@ -5,6 +5,7 @@
 #ifndef SPAR_REPORT_H
 #define SPAR_REPORT_H
 
+#include "cli/scenario.h"
 #include "job/job.h"
 #include "run/verify.h"
 
@@ -13,9 +14,11 @@
 /* All pointers are borrowed.  NaN stands for what is not known (JSON null). */
 struct result_row {
     const char *strategy, *layout;
+    const struct scenario_strategy *asked;      /* for the table; or NULL */
     const char *reason;         /* does not apply: why; the rest is not read */
     int64_t ranks;
     enum pass pass;
+    int64_t steps;              /* of a decode session, each verified; else 0 */
     enum dtype dtype;
     uint64_t schedule_hash;
     double median, p95, min;    /* s, measured; simulated: NaN */
@@ -23,13 +26,17 @@ struct result_row {
     double flops;               /* visible, all ranks */
     const int64_t *bytes_sent, *bytes_expected;         /* [ranks] each */
     const int64_t *pairs, *peak_bytes;
-    double error[RESULTS], gate[RESULTS];
+    double error[RESULTS], gate[RESULTS];       /* of the worst layer */
+    int has_lse;                /* linear attention has none: no such key */
     double overlap;             /* 0 .. 1 */
     int passed;
 };
 
 /* A row in which nothing is known. */
 struct result_row result_unknown(void);
+
+/* Does a layer of the job have an lse? */
+int job_has_lse(const struct job *job);
 
 /* One JSON value: an array, an object per row. */
 void results_json(FILE *out, const struct result_row *rows, int64_t n);

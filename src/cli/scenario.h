@@ -8,11 +8,17 @@
 #include "job/job.h"
 #include "run/verify.h"
 #include "strategy/strategy.h"
+#include "trace/trace.h"
+
+#include <stdio.h>
 
 struct scenario_strategy {
     const struct strategy *strategy;
     struct strategy_options options;
 };
+
+/* job.attention.linear.decay, before the number of heads is known. */
+enum decay { DECAY_NONE, DECAY_ALIBI, DECAY_SLOPES };
 
 struct scenario {
     char *path;
@@ -33,6 +39,9 @@ struct scenario {
     int64_t *lengths;           /* of `sequence`, before the job is complete */
     int64_t n_lengths;
     int one_length;             /* `sequence` is a number, not a list */
+    enum decay decay;
+    double *slopes;             /* [n_slopes] with DECAY_SLOPES */
+    int64_t n_slopes;
 };
 
 /* From bytes in memory; `path` names the file and says where relative paths
@@ -46,16 +55,24 @@ struct scenario *scenario_load(const char *path, const char *const *sets,
                                int n_sets, struct error *e);
 void scenario_destroy(struct scenario *s);
 
-/* Shapes of the input file: fill in what the scenario leaves out, refuse what
- * disagrees, complete the job. `lengths`: the file's attribute, n 0 if none. */
-int scenario_apply_input(struct scenario *s, int64_t tokens, int64_t heads,
-                         int64_t kv_heads, int64_t head_dim, int64_t value_dim,
-                         const int64_t *lengths, int64_t n, struct error *e);
+/* What its input file must have. */
+enum tensor_need scenario_input_need(const struct scenario *s);
+/* Shapes and lengths of the input file (its data is not read): fill in what the
+ * scenario leaves out, refuse what disagrees, complete the job. */
+int scenario_apply_input(struct scenario *s, const struct tensor_file *f,
+                         struct error *e);
 
 /* "FILE:LINE:COL: KEY: ..." of a key such as "run.ranks" (the nearest one that
  * is there); returns -1, usage. */
 int scenario_fail(struct scenario *s, const char *key, struct error *e,
                   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* The options that are not at their defaults: "layout: zigzag, window: 4". */
+void options_text(const struct strategy *st, const struct strategy_options *o,
+                  char *text, size_t size);
+/* What an entry of a table says of itself besides its layout: two spaces and
+ * those options, or nothing. */
+void print_variant(FILE *out, const struct scenario_strategy *s);
 
 /* Refuse a scenario without run.ranks (check, show, sim). */
 int scenario_need_ranks(struct scenario *s, struct error *e);

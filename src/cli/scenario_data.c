@@ -64,14 +64,12 @@ char *scenario_output(const char *path, const char *ending)
 /* Shapes of the input file into the job. */
 static int load_input(struct scenario *s, struct error *e)
 {
-    struct tensor_file *f = tensor_file_read(
-        s->input, s->job.pass == PASS_FORWARD_BACKWARD, e);
+    struct tensor_file *f = tensor_file_read(s->input, scenario_input_need(s),
+                                             e);
 
     if (!f)
         return -1;
-    int rc = scenario_apply_input(s, f->tokens, f->heads, f->kv_heads,
-                                  f->head_dim, f->value_dim, f->lengths,
-                                  f->n_lengths, e);
+    int rc = scenario_apply_input(s, f, e);
     tensor_file_destroy(f);
     return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Between scenario.c, scenario_job.c and scenario_data.c. */
+ * Between the files that read scenarios. */
 #ifndef SPAR_SCENARIO_INTERNAL_H
 #define SPAR_SCENARIO_INTERNAL_H
 
@@ -8,5 +8,10 @@
 
 /* The `job` mapping into s->job; completes it where there is no input. */
 int read_job(struct scenario *s, struct error *e);
+/* attention, pattern, queries, decode of the mapping `job`, after its pass. */
+int read_attention_keys(struct scenario *s, int job, struct error *e);
+/* The slopes of the decay, once the heads are known. */
+int finish_slopes(struct scenario *s, struct error *e);
+int read_strategies(struct scenario *s, struct error *e);
 
 #endif

@@ -155,57 +155,6 @@ static int read_mask(struct yaml *y, int node, struct mask *m, struct error *e)
 
 /* ---- The rest ---------------------------------------------------------------- */
 
-/* Keys of later work: a value that is not the default is refused. */
-static int later_key(struct yaml *y, int job, const char *key,
-                     const char *value, struct error *e)
-{
-    int node = yaml_get(y, job, key);
-    char full[64];
-
-    if (yaml_is_null(y, node)
-        || (yaml_type(y, node) == YAML_SCALAR
-            && !strcmp(yaml_text(y, node), value)))
-        return 0;
-    snprintf(full, sizeof full, "job.%s", key);
-    return yaml_fail(y, node, full, e, "not available yet%s%s",
-                     *value ? "; only " : "", value);
-}
-
-/* `decode` without steps is no session. */
-static int later_decode(struct yaml *y, int job, struct error *e)
-{
-    static const char *const keys[] = { "steps", "page", NULL };
-    int decode = yaml_get(y, job, "decode");
-    int64_t steps = 0, page = 16;
-
-    if (yaml_is_null(y, decode))
-        return 0;
-    if (yaml_check_keys(y, decode, "job.decode", keys, e)
-        || yaml_int(y, yaml_get(y, decode, "steps"), "job.decode.steps", 0,
-                    INT64_MAX, &steps, e)
-        || yaml_int(y, yaml_get(y, decode, "page"), "job.decode.page", 1,
-                    INT64_MAX, &page, e))
-        return -1;
-    return steps ? yaml_fail(y, decode, "job.decode.steps", e, "%lld is not "
-                             "available yet; only 0", (long long)steps) : 0;
-}
-
-static int read_pass(struct yaml *y, int node, enum pass *pass,
-                     struct error *e)
-{
-    static const char *const words[] = { "forward", "forward_backward",
-                                         "decode", NULL };
-    int p = PASS_FORWARD;
-
-    if (yaml_word(y, node, "job.pass", words, &p, e))
-        return -1;
-    if (p >= PASS_DECODE)
-        return yaml_fail(y, node, "job.pass", e, "decode is not available "
-                         "yet");
-    *pass = (enum pass)p;
-    return 0;
-}
-
 static int read_types(struct yaml *y, int job, struct job *j, struct error *e)
 {
     static const char *const types[] = { "fp32", "bf16", "fp16", NULL };
@@ -248,28 +197,37 @@ static int read_input(struct scenario *s, int node, struct error *e)
     return 0;
 }
 
+/* job_finish() says "KEY: what": the place is that of job.KEY. */
 static int finish_job(struct scenario *s, const int64_t *lengths, int64_t n,
                       struct error *e)
 {
     struct error why = { 0 };
 
-    if (job_finish(&s->job, lengths, n, &why))
-        return scenario_fail(s, "job", e, "%s", why.text);
+    if (job_finish(&s->job, lengths, n, &why)) {
+        char key[64];
+        const char *text = strstr(why.text, ": ");
+        if (!text)
+            return scenario_fail(s, "job", e, "%s", why.text);
+        snprintf(key, sizeof key, "job.%.*s", (int)(text - why.text),
+                 why.text);
+        return scenario_fail(s, key, e, "%s", text + 2);
+    }
     s->ready = 1;
-    return 0;
+    return finish_slopes(s, e);
 }
 
 static int read_job_fields(struct scenario *s, int job, struct error *e)
 {
     struct yaml *y = s->yaml;
+    int pass = PASS_FORWARD;
 
-    if (later_key(y, job, "queries", "1", e)
-        || later_decode(y, job, e)
-        || later_key(y, job, "attention", "softmax", e)
-        || later_key(y, job, "pattern", "", e)
-        || read_transformer(s, yaml_get(y, job, "transformer"), e)
+    if (read_transformer(s, yaml_get(y, job, "transformer"), e)
         || read_sequence(s, yaml_get(y, job, "sequence"), e)
-        || read_pass(y, yaml_get(y, job, "pass"), &s->job.pass, e)
+        || yaml_word(y, yaml_get(y, job, "pass"), "job.pass", pass_names,
+                     &pass, e))
+        return -1;
+    s->job.pass = (enum pass)pass;
+    if (read_attention_keys(s, job, e)
         || read_types(y, job, &s->job, e)
         || read_scale(y, yaml_get(y, job, "scale"), &s->job.scale, e)
         || read_input(s, yaml_get(y, job, "input"), e))
@@ -293,6 +251,9 @@ int read_job(struct scenario *s, struct error *e)
                          "transformer and sequence, or input");
     if (yaml_check_keys(y, job, "job", keys, e) || read_job_fields(s, job, e))
         return -1;
+    if (s->input && s->job.decode_steps)
+        return scenario_fail(s, "job.input", e, "not with decode.steps: a "
+                             "session makes up the tokens that it appends");
     if (s->input)
         return 0;
     if (!s->job.transformer.heads)
@@ -345,29 +306,52 @@ static int choose_lengths(struct scenario *s, int64_t tokens,
     return 0;
 }
 
-int scenario_apply_input(struct scenario *s, int64_t tokens, int64_t heads,
-                         int64_t kv_heads, int64_t head_dim, int64_t value_dim,
-                         const int64_t *lengths, int64_t n, struct error *e)
+enum tensor_need scenario_input_need(const struct scenario *s)
+{
+    return s->job.pass == PASS_DECODE ? TENSORS_DECODE
+        : job_has_backward(&s->job) ? TENSORS_GRADIENT : TENSORS_FORWARD;
+}
+
+/* Queries of a decode step: as many as the file has. */
+static int apply_queries(struct scenario *s, const struct tensor_file *f,
+                         struct error *e)
+{
+    if (s->job.pass != PASS_DECODE)
+        return 0;
+    if (f->queries > MAX_QUERIES)
+        return fail(e, "%s: q has %lld tokens; a decode step has at most %d "
+                    "queries", s->input, (long long)f->queries, MAX_QUERIES);
+    if (same_shape(s, "queries", s->job.queries, f->queries, e))
+        return -1;
+    s->job.queries = f->queries;
+    return 0;
+}
+
+int scenario_apply_input(struct scenario *s, const struct tensor_file *f,
+                         struct error *e)
 {
     struct transformer *t = &s->job.transformer;
     int64_t asked_kv = t->heads && !t->kv_heads ? t->heads : t->kv_heads;
     int64_t asked_value = t->head_dim && !t->value_dim ? t->head_dim
         : t->value_dim;
+    const int64_t *lengths = f->lengths;
+    int64_t n = f->n_lengths;
 
-    if (same_shape(s, "transformer.heads", t->heads, heads, e)
-        || same_shape(s, "transformer.kv_heads", asked_kv, kv_heads, e)
-        || same_shape(s, "transformer.head_dim", t->head_dim, head_dim, e)
-        || same_shape(s, "transformer.value_dim", asked_value, value_dim, e)
-        || choose_lengths(s, tokens, &lengths, &n, e))
+    if (same_shape(s, "transformer.heads", t->heads, f->heads, e)
+        || same_shape(s, "transformer.kv_heads", asked_kv, f->kv_heads, e)
+        || same_shape(s, "transformer.head_dim", t->head_dim, f->head_dim, e)
+        || same_shape(s, "transformer.value_dim", asked_value, f->value_dim, e)
+        || choose_lengths(s, f->tokens, &lengths, &n, e)
+        || apply_queries(s, f, e))
         return -1;
-    if (heads % kv_heads)
+    if (f->heads % f->kv_heads)
         return fail(e, "%s: q has %lld heads, not a multiple of the %lld of k",
-                    s->input, (long long)heads, (long long)kv_heads);
-    t->heads = heads;
-    t->kv_heads = kv_heads;
-    t->head_dim = head_dim;
-    t->value_dim = value_dim;
+                    s->input, (long long)f->heads, (long long)f->kv_heads);
+    t->heads = f->heads;
+    t->kv_heads = f->kv_heads;
+    t->head_dim = f->head_dim;
+    t->value_dim = f->value_dim;
     if (!*t->name)
         snprintf(t->name, sizeof t->name, "input");
-    return finish_job(s, n ? lengths : &tokens, n ? n : 1, e);
+    return finish_job(s, n ? lengths : &f->tokens, n ? n : 1, e);
 }

@@ -149,19 +149,24 @@ void alibi_slopes(int64_t heads, double *slopes)
             : exp2(-4.0 * (double)(2 * (h - power) + 1) / (double)power);
 }
 
-/* Star: a triangle per block, the part of the anchor before the block, and
- * whole rows for the queries. */
+static int64_t triangle(int64_t n)
+{
+    return n * (n + 1) / 2;
+}
+
+/* Star: a triangle per block of the context, the last one maybe short; of the
+ * anchor what is before the block, which is all of it but for the first few
+ * blocks; and whole rows for the queries. */
 static int64_t star_pairs(const struct job *job)
 {
     const struct star *m = &job->star;
-    int64_t pairs = 0;
+    int64_t full = m->context / m->block, rest = m->context % m->block;
+    int64_t few = min64(full, ceil_div(m->anchor, m->block));
+    int64_t anchors = m->block * triangle(few - 1) + (full - few) * m->anchor;
 
-    for (int64_t i = 0; i < job->tokens; i++) {
-        int64_t block = i / m->block * m->block;
-        int64_t anchor = min64(m->anchor, block);
-        pairs += i < m->context ? anchor + i - block + 1 : i + 1;
-    }
-    return pairs;
+    return full * triangle(m->block) + triangle(rest) + m->block * anchors
+           + rest * min64(m->anchor, full * m->block)
+           + triangle(job->tokens) - triangle(m->context);
 }
 
 int64_t job_pairs(const struct job *job)

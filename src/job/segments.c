@@ -172,27 +172,106 @@ static void merge_rows(struct list *l)
     l->n = kept;
 }
 
+/* ---- Pairs of places ----------------------------------------------------- */
+
+/* Two maps, the keys sorted by sequence. */
+struct sides {
+    struct side *q, *k;
+    int64_t nq, nk;
+};
+
+/* Positions first .. last - 1 of queries and of keys. */
+struct window {
+    int64_t q_first, q_last, k_first, k_last;
+};
+
+static const struct window everything = { 0, INT64_MAX, 0, INT64_MAX };
+
+/* The part of a place at these positions; count 0: none. */
+static struct side side_clip(struct side s, int64_t first, int64_t last)
+{
+    struct place *p = &s.place;
+    int64_t end = p->first + p->count * p->stride;
+    int64_t from = first <= p->first ? 0
+        : ceil_div(min64(first, end) - p->first, p->stride);
+    int64_t to = last <= p->first ? 0
+        : ceil_div(min64(last, end) - p->first, p->stride);
+
+    from = min64(from, p->count);
+    p->count = max64(0, min64(to, p->count) - from);
+    p->first += from * p->stride;
+    s.row += from;
+    return s;
+}
+
+static void push_window(struct list *l, const struct mask *m,
+                        const struct sides *s, struct window w)
+{
+    for (int64_t i = 0; i < s->nq; i++) {
+        struct side q = side_clip(s->q[i], w.q_first, w.q_last);
+        int64_t sequence = q.place.sequence;
+        int64_t j = q.place.count ? find_sequence(s->k, s->nk, sequence)
+            : s->nk;
+        for (; j < s->nk && s->k[j].place.sequence == sequence; j++) {
+            struct side k = side_clip(s->k[j], w.k_first, w.k_last);
+            if (k.place.count)
+                push_pair(l, m, q, k);
+        }
+    }
+}
+
+static int64_t last_position(const struct side *s, int64_t n, int64_t last)
+{
+    int64_t most = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const struct place *p = &s[i].place;
+        most = max64(most, p->first + (p->count - 1) * p->stride);
+    }
+    return min64(most, last);
+}
+
+/* Queries of blocks that begin within the anchor, and the query part, see all
+ * before them; the other blocks the anchor and themselves. */
+static void push_star(struct list *l, const struct star *m,
+                      const struct sides *s)
+{
+    static const struct mask causal = { MASK_CAUSAL, -1, 0 };
+    static const struct mask full = { MASK_FULL, -1, -1 };
+    int64_t plain = min64(m->context, (m->anchor / m->block + 1) * m->block);
+    int64_t end = last_position(s->q, s->nq, m->context - 1) + 1;
+
+    push_window(l, &causal, s, (struct window){ 0, plain, 0, INT64_MAX });
+    push_window(l, &causal, s, (struct window){ m->context, INT64_MAX, 0,
+                                                INT64_MAX });
+    push_window(l, &full, s, (struct window){ plain, m->context, 0,
+                                              m->anchor });
+    for (int64_t first = plain; first < end; first += m->block) {
+        int64_t last = min64(first + m->block, m->context);
+        push_window(l, &causal, s, (struct window){ first, last, first,
+                                                    last });
+    }
+}
+
 int64_t segments_between(const struct job *job, const struct position_map *q,
                          const struct position_map *k, struct segment **list)
 {
     struct list l = { 0 };
     const struct mask *m = &job->mask;
 
-    if (m->left < 0 && m->right == 0 && q->hash == k->hash
-        && push_triangles(&l, q)) {
+    if (m->kind != MASK_STAR && m->left < 0 && m->right == 0
+        && q->hash == k->hash && push_triangles(&l, q)) {
         *list = l.s;
         return l.n;
     }
-    struct side *qs = sides(q), *ks = sides(k);
-    qsort(ks, (size_t)k->n, sizeof *ks, by_sequence);
-    for (int64_t i = 0; i < q->n; i++) {
-        int64_t sequence = qs[i].place.sequence;
-        int64_t j = find_sequence(ks, k->n, sequence);
-        for (; j < k->n && ks[j].place.sequence == sequence; j++)
-            push_pair(&l, m, qs[i], ks[j]);
-    }
-    free(qs);
-    free(ks);
+    struct sides s = { sides(q), sides(k), q->n, k->n };
+    qsort(s.k, (size_t)s.nk, sizeof *s.k, by_sequence);
+    if (m->kind == MASK_STAR)
+        push_star(&l, &job->star, &s);
+    else
+        push_window(&l, m, &s, everything);
+    free(s.q);
+    free(s.k);
     if (l.n > 1)
         qsort(l.s, (size_t)l.n, sizeof *l.s, by_rows);
     merge_rows(&l);

@@ -12,9 +12,17 @@ libkernel_a_SOURCES = \
 	%D%/cpu_attend.h \
 	%D%/cpu_backward.h \
 	%D%/cpu_gemm.h \
+	%D%/cpu_linear.h \
+	%D%/cpu_linear_intra.h \
+	%D%/cpu_linear_state.h \
 	%D%/cpu_portable.c \
 	%D%/cpu_rows.h \
+	%D%/cpu_scores.h \
+	%D%/cuda_async.h \
 	%D%/cuda_backend.h \
+	%D%/cuda_streams.h \
+	%D%/device.c \
+	%D%/device.h \
 	%D%/half.h \
 	%D%/kernel.c \
 	%D%/kernel.h \
@@ -33,7 +41,8 @@ libavx512_a_CFLAGS = $(AM_CFLAGS) -mavx512f -mavx512bw \
 	-mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 
 liboracle_a_SOURCES = %D%/oracle.c %D%/oracle_block.c %D%/oracle_block.h \
-	%D%/reference.c
+	%D%/oracle_linear.c %D%/reference.c %D%/reference.h %D%/reference_linear.c \
+	%D%/reference_scores.c
 liboracle_a_CFLAGS = -std=c11 $(WARN_CFLAGS)
 $(liboracle_a_OBJECTS): override CFLAGS += -O3 -fno-sanitize=all
 
@@ -50,7 +59,8 @@ am__v_NVCC_1 =
 	  $(NVCCFLAGS) -MD -MP -MF $(@:.o=.nvcc.d) -c -o $@ $<
 
 if HAVE_CUDA
-libkernel_a_SOURCES += %D%/cuda_backend.cu
--include %D%/cuda_backend.nvcc.d
+libkernel_a_SOURCES += %D%/cuda_async.cu %D%/cuda_backend.cu \
+	%D%/cuda_device.cu
+-include %D%/cuda_async.nvcc.d %D%/cuda_backend.nvcc.d %D%/cuda_device.nvcc.d
 endif
 CLEANFILES += %D%/*.nvcc.d

@@ -2,7 +2,7 @@
  *
  * The cpu backend, once per instruction set.  cpu_portable.c, cpu_avx2.c and
  * cpu_avx512.c compile the same templates (vector.h, cpu_gemm.h, cpu_rows.h,
- * cpu_attend.h, cpu_backward.h) with different flags. */
+ * cpu_attend.h, cpu_backward.h, cpu_linear*.h) with different flags. */
 #ifndef SPAR_CPU_H
 #define SPAR_CPU_H
 
@@ -21,6 +21,25 @@ struct cpu_isa {
     void (*convert)(void *dst, enum dtype to, const void *src,
                     enum dtype from, int64_t n);
     void (*exp)(float *dst, const float *src, int64_t n);
+    void (*rescale)(struct tensor o, struct tensor lse, struct tensor m,
+                    struct tensor num, struct tensor den);
+    void (*normalize)(struct tensor num, struct tensor den, struct tensor m,
+                      struct tensor o, struct tensor lse);
+    void (*scores)(const struct scores_args *a);
+    void (*weigh)(const struct scores_args *a);
+    void (*weigh_transposed)(const struct scores_args *a);
+    void (*softmax)(const struct tensor *s, int64_t n, struct tensor lse,
+                    float scale);
+    void (*softmax_backward)(struct tensor dp, struct tensor p,
+                             struct tensor delta, float scale);
+    void (*state)(const struct linear_args *a, int backward);
+    void (*state_scan)(struct tensor dst, int store, const struct tensor *src,
+                       int64_t n, const int64_t *spans, const double *slopes);
+    void (*linear_intra)(const struct linear_args *a);
+    void (*linear_inter)(const struct linear_args *a);
+    void (*linear_intra_backward)(const struct linear_args *a);
+    void (*linear_inter_dq)(const struct linear_args *a);
+    void (*linear_inter_dkv)(const struct linear_args *a);
 };
 
 extern const struct cpu_isa cpu_portable, cpu_avx2, cpu_avx512;
@@ -59,15 +78,23 @@ static inline struct heads heads_query(const struct attend_args *a,
     };
 }
 
-/* The heads of q that use KV head `kv` of k; may be none. */
-static inline struct heads heads_key(const struct attend_args *a, int64_t kv)
+/* The heads of q, a tensor of query heads, that use KV head `kv` of k; may be
+ * none. */
+static inline struct heads heads_of_kv(const struct tensor *q,
+                                       const struct tensor *k, int64_t group,
+                                       int64_t kv)
 {
-    int64_t first = (a->k.head_first + kv) * a->group - a->q.head_first;
+    int64_t first = (k->head_first + kv) * group - q->head_first;
 
     return (struct heads){
-        min64(max64(first, 0), a->q.heads),
-        min64(max64(first + a->group, 0), a->q.heads), kv,
+        min64(max64(first, 0), q->heads),
+        min64(max64(first + group, 0), q->heads), kv,
     };
+}
+
+static inline struct heads heads_key(const struct attend_args *a, int64_t kv)
+{
+    return heads_of_kv(&a->q, &a->k, a->group, kv);
 }
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "base/segment.h"
+#include "kernel/device.h"
 
 /* rows x heads x width elements; element (r, h, x) at
  * data[r * row_stride + h * width + x].  A tensor without elements has rows or
@@ -61,7 +62,8 @@ struct scores_args {
                                    do, [nq, H, W] */
     struct tensor out;          /* scores [nq, H, nk]; weigh: [nq, H, W];
                                    weigh_transposed: [nk, Hk, W] */
-    int store;                  /* 1: overwrite every row of out; 0: add */
+    int store;                  /* weigh*: 1: overwrite every row of out; 0: add,
+                                   out fp32; scores overwrite */
     int64_t group;
     const struct segment *segments;
     int64_t n_segments;
@@ -82,13 +84,17 @@ struct linear_args {
     struct tensor state;        /* [1, H, D * E] */
     int store_o, store_dq, store_dk, store_dv;  /* 0: add, fp32 */
     int64_t group;
-    int feature;                /* enum feature: 0 x, 1 elu(x) + 1, 2 relu */
+    int feature;                /* enum feature, as numbered below */
     const double *slopes;       /* by global query head; NULL: no decay */
     struct poll poll;
 };
+/* x, elu(x) + 1, max(x, 0): on load of q and k; dq and dk carry their
+ * derivative. */
+enum { FEATURE_MAP_IDENTITY, FEATURE_MAP_ELU1, FEATURE_MAP_RELU };
 
 struct kernel_backend {
     const char *name, *summary;
+    const struct device *device;        /* of its tensors; NULL: the host */
     /* 0, or -1 with the reason why it cannot run here. */
     int (*available)(struct error *e);
     /* Same inputs, same bits. */
@@ -145,15 +151,36 @@ void convert(void *dst, enum dtype to, const void *src, enum dtype from,
              int64_t n);
 
 /* ---- The oracle: dense attention in fp64 (oracle.c) -------------------------
- * All tensors fp64, row-major: q [S, H, D], k [S, Hk, D], v [S, Hk, E],
- * d_o [S, H, E].  left, right: the mask's bounds, -1 none.  `offsets`
- * [sequences + 1]. Built without sanitizers. */
+ * Query i sees key j, both counted in their sequence, iff i - left <= j <= i +
+ * right (-1: no bound) and, with block > 0 (star attention), i is a query, i >=
+ * context, or j is of its block, i / block == j / block, or of the anchor, j <
+ * anchor. */
+struct oracle_mask {
+    int64_t left, right;
+    int64_t block, anchor, context;
+};
+
+static inline int oracle_sees(const struct oracle_mask *m, int64_t i, int64_t j)
+{
+    return (m->left < 0 || i - j <= m->left) &&
+           (m->right < 0 || j - i <= m->right) &&
+           (m->block == 0 || i >= m->context || j < m->anchor ||
+            i / m->block == j / m->block);
+}
+
+/* All tensors fp64, row-major: q [S, H, D], k [S, Hk, D], v [S, Hk, E],
+ * d_o [S, H, E].  `offsets` [sequences + 1].  Built without sanitizers. */
 struct oracle_problem {
     int64_t heads, kv_heads, head_dim, value_dim;
     int64_t sequences;
     const int64_t *offsets;
-    int64_t left, right;
-    double scale;
+    struct oracle_mask mask;
+    double scale;               /* softmax */
+    int linear;                 /* linear attention: o_i = sum over visible j of
+                                   lambda^|i-j| (f(q_i) . f(k_j)) v_j, no lse;
+                                   gradients are of the raw q, k */
+    int feature;                /* f, enum feature: 0 x, 1 elu(x) + 1, 2 relu */
+    const double *slopes;       /* [heads], lambda = exp(-slope); NULL: 1 */
     const double *q, *k, *v, *d_o;
 };
 /* Results; a NULL pointer is not computed.  abs_*: the largest sum of absolute
@@ -165,12 +192,13 @@ struct oracle_result {
     double abs_o, abs_dq, abs_dk, abs_dv;
 };
 void oracle_dense(const struct oracle_problem *p, struct oracle_result *r);
-/* Only the query rows of head h listed: o [n, E], lse [n], dq [n, D] (dq may be
- * NULL).  For long sequences: costs O(n x visible keys x (D + E)). */
+/* Only the query rows of head h listed: o [n, E], lse [n] (linear: unused), dq
+ * [n, D] (may be NULL).  For long sequences: costs O(n x visible keys x (D + E)). */
 void oracle_rows(const struct oracle_problem *p, int64_t head,
                  const int64_t *rows, int64_t n, double *o, double *lse,
                  double *dq);
-/* Only the listed keys of KV head g: dk [n, D], dv [n, E].  A key's gradient
+/* Only the listed keys of KV head g: dk [n, D], dv [n, E].  Linear attention:
+ * O(group x n x rows that see a key x (D + E)).  With softmax a key's gradient
  * needs the whole softmax of every query row that sees it, in every head of the
  * group: O(group x rows that see a listed key x keys that those see x (D + E)),
  * for a causal mask the square of the sequence, whatever n is. */

@@ -66,7 +66,7 @@ static void dense_key(const struct block *b, int64_t j, struct sizes *z,
     if (dv)
         dv += oracle_at(i, b->kv_head, p->kv_heads, p->value_dim);
     for (int64_t r = 0; r < b->n; r++) {
-        if (j < b->first[r] || j >= b->last[r])
+        if (b->p[r][j] == 0)
             continue;
         block_add_key(b, r, j, dk, dv);
         block_add_key_size(b, r, j, dk ? z->dk + j * p->head_dim : NULL,
@@ -100,6 +100,10 @@ void oracle_dense(const struct oracle_problem *p, struct oracle_result *r)
     int64_t group = p->heads / p->kv_heads;
     int64_t tokens = p->offsets[p->sequences];
 
+    if (p->linear) {
+        linear_dense(p, r);
+        return;
+    }
     clear(r->dk, tokens * p->kv_heads * p->head_dim);
     clear(r->dv, tokens * p->kv_heads * p->value_dim);
     r->abs_o = r->abs_dq = r->abs_dk = r->abs_dv = 0;
@@ -152,6 +156,10 @@ void oracle_rows(const struct oracle_problem *p, int64_t head,
 {
     int64_t count;
 
+    if (p->linear) {
+        linear_rows(p, head, rows, n, o, dq);
+        return;
+    }
     for (int64_t i = 0; i < n; i += count) {
         int64_t local[ORACLE_ROWS];
         struct block b;
@@ -184,7 +192,7 @@ static void rows_to_keys(struct block *b, int64_t i, int64_t n,
         for (int64_t r = 0; r < n; r++) {
             int64_t j = keys[x] - b->base;
 
-            if (j >= b->first[r] && j < b->last[r])
+            if (j >= b->from && j < b->to)
                 block_add_key(b, r, j, dk + x * p->head_dim,
                               dv + x * p->value_dim);
         }
@@ -194,7 +202,7 @@ static void rows_to_keys(struct block *b, int64_t i, int64_t n,
 static void rows_that_see(const struct block *b, const int64_t *keys, int64_t n,
                           int64_t *first, int64_t *last)
 {
-    const struct oracle_problem *p = b->problem;
+    int64_t left = b->problem->mask.left, right = b->problem->mask.right;
 
     *first = b->length;
     *last = 0;
@@ -203,9 +211,9 @@ static void rows_that_see(const struct block *b, const int64_t *keys, int64_t n,
 
         if (j < 0 || j >= b->length)
             continue;
-        *first = min64(*first, p->right < 0 ? 0 : max64(0, j - p->right));
-        *last = max64(*last, p->left < 0 ? b->length
-                                         : min64(b->length, j + p->left + 1));
+        *first = min64(*first, right < 0 ? 0 : max64(0, j - right));
+        *last = max64(*last, left < 0 ? b->length
+                                      : min64(b->length, j + left + 1));
     }
 }
 
@@ -214,6 +222,10 @@ void oracle_keys(const struct oracle_problem *p, int64_t kv_head,
 {
     int64_t group = p->heads / p->kv_heads, first, last;
 
+    if (p->linear) {
+        linear_keys(p, kv_head, keys, n, dk, dv);
+        return;
+    }
     clear(dk, n * p->head_dim);
     clear(dv, n * p->value_dim);
     for (int64_t s = 0; s < p->sequences; s++)

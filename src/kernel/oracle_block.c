@@ -19,14 +19,8 @@
 
 enum { KEYS = 256 };            /* transposed at a time */
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define ANY_ISA __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define ANY_ISA
-#endif
-
 /* y += a x */
-ANY_ISA static void axpy(double *restrict y, double a,
+ORACLE_ANY_ISA static void axpy(double *restrict y, double a,
                          const double *restrict x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -34,7 +28,7 @@ ANY_ISA static void axpy(double *restrict y, double a,
 }
 
 /* y += |a| |x| */
-ANY_ISA static void axpy_abs(double *restrict y, double a,
+ORACLE_ANY_ISA static void axpy_abs(double *restrict y, double a,
                              const double *restrict x, int64_t n)
 {
     double size = fabs(a);
@@ -107,14 +101,14 @@ static void softmax(struct block *b, int64_t r)
 {
     double *p = b->p[r], most = -INFINITY, sum = 0;
 
-    for (int64_t j = b->first[r]; j < b->last[r]; j++)
-        most = fmax(most, p[j] *= b->problem->scale);
     for (int64_t j = b->from; j < b->to; j++) {
-        int hidden = j < b->first[r] || j >= b->last[r];
+        int seen = oracle_sees(&b->problem->mask, b->row[r], j);
 
-        p[j] = hidden ? 0 : exp(p[j] - most);
-        sum += p[j];
+        p[j] = seen ? p[j] * b->problem->scale : -INFINITY;
+        most = fmax(most, p[j]);
     }
+    for (int64_t j = b->from; j < b->to; j++)
+        sum += p[j] = p[j] == -INFINITY ? 0 : exp(p[j] - most);
     b->lse[r] = sum > 0 ? most + log(sum) : -INFINITY;
     for (int64_t j = b->from; sum > 0 && j < b->to; j++)
         p[j] /= sum;
@@ -124,6 +118,7 @@ void block_compute(struct block *b, const int64_t *rows, int64_t n,
                    int gradients)
 {
     const struct oracle_problem *p = b->problem;
+    int64_t left = p->mask.left, right = p->mask.right;
 
     b->n = n;
     b->from = b->length;
@@ -131,11 +126,9 @@ void block_compute(struct block *b, const int64_t *rows, int64_t n,
     for (int64_t r = 0; r < n; r++) {
         int64_t i = b->row[r] = rows[r];
 
-        b->first[r] = p->left < 0 ? 0 : max64(0, i - p->left);
-        b->last[r] = p->right < 0 ? b->length
-                                  : min64(b->length, i + p->right + 1);
-        b->from = min64(b->from, b->first[r]);
-        b->to = max64(b->to, b->last[r]);
+        b->from = min64(b->from, left < 0 ? 0 : max64(0, i - left));
+        b->to = max64(b->to, right < 0 ? b->length
+                                       : min64(b->length, i + right + 1));
     }
     products(b, b->p, query, key, p->head_dim);
     for (int64_t r = 0; r < n; r++)
@@ -145,7 +138,7 @@ void block_compute(struct block *b, const int64_t *rows, int64_t n,
     products(b, b->dp, gradient, value, p->value_dim);
     for (int64_t r = 0; r < n; r++) {
         b->delta[r] = 0;
-        for (int64_t j = b->first[r]; j < b->last[r]; j++)
+        for (int64_t j = b->from; j < b->to; j++)
             b->delta[r] += b->p[r][j] * b->dp[r][j];
     }
 }
@@ -191,7 +184,7 @@ void block_output(const struct block *b, int64_t r, double *o, double *size)
     int64_t width = b->problem->value_dim;
 
     memset(o, 0, (size_t)width * sizeof *o);
-    for (int64_t j = b->first[r]; j < b->last[r]; j++) {
+    for (int64_t j = b->from; j < b->to; j++) {
         axpy(o, b->p[r][j], value(b, j), width);
         if (size)
             axpy_abs(size, b->p[r][j], value(b, j), width);
@@ -204,7 +197,7 @@ void block_dq(const struct block *b, int64_t r, double *dq, double *size)
     double scale = b->problem->scale;
 
     memset(dq, 0, (size_t)width * sizeof *dq);
-    for (int64_t j = b->first[r]; j < b->last[r]; j++) {
+    for (int64_t j = b->from; j < b->to; j++) {
         axpy(dq, scale * d_score(b, r, j), key(b, j), width);
         if (size)
             axpy_abs(size, scale * d_score_abs(b, r, j), key(b, j), width);

@@ -9,14 +9,22 @@
 
 enum { ORACLE_ROWS = 4 };
 
+/* A function of inner loops, compiled for what the processor may have. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define ORACLE_ANY_ISA \
+    __attribute__((target_clones("avx512f", "arch=haswell", "default")))
+#else
+#define ORACLE_ANY_ISA
+#endif
+
 struct block {
     const struct oracle_problem *problem;
     int64_t head, kv_head;
     int64_t base, length;       /* the sequence's tokens */
     int64_t n, row[ORACLE_ROWS];        /* rows, counted in the sequence */
-    int64_t first[ORACLE_ROWS], last[ORACLE_ROWS];  /* keys that a row sees */
-    int64_t from, to;           /* union of these */
-    double *p[ORACLE_ROWS], *dp[ORACLE_ROWS];       /* [length] */
+    int64_t from, to;           /* keys that a row of them may see */
+    double *p[ORACLE_ROWS], *dp[ORACLE_ROWS];       /* [length]; p 0 where
+                                                       hidden */
     double lse[ORACLE_ROWS], delta[ORACLE_ROWS];
     double *work;
 };
@@ -38,6 +46,13 @@ void block_add_key(const struct block *b, int64_t r, int64_t j, double *dk,
                    double *dv);
 void block_add_key_size(const struct block *b, int64_t r, int64_t j, double *dk,
                         double *dv);
+
+/* oracle_dense(), _rows(), _keys() of linear attention (oracle_linear.c). */
+void linear_dense(const struct oracle_problem *p, struct oracle_result *r);
+void linear_rows(const struct oracle_problem *p, int64_t head,
+                 const int64_t *rows, int64_t n, double *o, double *dq);
+void linear_keys(const struct oracle_problem *p, int64_t kv_head,
+                 const int64_t *keys, int64_t n, double *dk, double *dv);
 
 /* Row of head `head` of token `token` in [S, heads, width]. */
 static inline int64_t oracle_at(int64_t token, int64_t head, int64_t heads,

@@ -10,24 +10,7 @@
 #include <string.h>
 
 #include "kernel/backends.h"
-
-static double load(const struct tensor *t, int64_t row, int64_t head, int64_t x)
-{
-    return element_load(t->data, t->dtype,
-                        row * t->row_stride + head * t->width + x);
-}
-
-static void store(const struct tensor *t, int64_t row, int64_t head, int64_t x,
-                  double value)
-{
-    element_store(t->data, t->dtype,
-                  row * t->row_stride + head * t->width + x, (float)value);
-}
-
-static double *doubles(int64_t n)
-{
-    return xcalloc((size_t)max64(n, 1), sizeof(double));
-}
+#include "kernel/reference.h"
 
 /* Query row r's visible keys, of all segments. Returns how many. */
 static int64_t visible_keys(const struct attend_args *a, int64_t r,
@@ -282,4 +265,18 @@ const struct kernel_backend kernel_reference = {
     .delta = reference_delta,
     .merge = reference_merge,
     .sum = reference_sum,
+    .rescale = reference_rescale,
+    .normalize = reference_normalize,
+    .scores = reference_scores,
+    .weigh = reference_weigh,
+    .weigh_transposed = reference_weigh_transposed,
+    .softmax = reference_softmax,
+    .softmax_backward = reference_softmax_backward,
+    .state = reference_state,
+    .state_scan = reference_state_scan,
+    .linear_intra = reference_linear_intra,
+    .linear_inter = reference_linear_inter,
+    .linear_intra_backward = reference_linear_intra_backward,
+    .linear_inter_dq = reference_linear_inter_dq,
+    .linear_inter_dkv = reference_linear_inter_dkv,
 };

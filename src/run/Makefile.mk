@@ -5,11 +5,16 @@ librun_a_SOURCES = \
 	%D%/compute.h \
 	%D%/dense.c \
 	%D%/dense.h \
+	%D%/dense_linear.c \
+	%D%/dense_vector.h \
 	%D%/lanes.c \
 	%D%/loopback.c \
 	%D%/memory.c \
 	%D%/memory.h \
+	%D%/reduce.c \
+	%D%/reduce.h \
 	%D%/seeded.c \
+	%D%/tiles.c \
 	%D%/verify.c \
 	%D%/verify.h \
 	%D%/verify_inputs.c \

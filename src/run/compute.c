@@ -1,104 +1,11 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Ops that compute: kernel calls. */
 #include <config.h>
 
 #include "run/compute.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-/* ---- Tiles in memory ---------------------------------------------------- */
-
-static const struct buffer *tile_buffer(const struct memory *m, struct tile t)
-{
-    return &m->schedule->buffers[t.buffer];
-}
-
-struct tile_span memory_span(const struct memory *m, struct tile t)
-{
-    const struct buffer *b = tile_buffer(m, t);
-    size_t head = (size_t)b->width * dtype_size(b->dtype);
-    struct tile_span v = {
-        .base = (char *)memory_buffer(m, t.buffer)
-                + (size_t)t.head_first * head,
-        .row_bytes = (size_t)b->heads * head,
-        .block_bytes = (size_t)t.head_count * head,
-    };
-
-    v.runs = pool_rows_get(m->schedule->pool, t.rows, &v.n_runs);
-    return v;
-}
-
-struct tensor memory_tensor(const struct memory *m, struct tile t)
-{
-    const struct buffer *b = tile_buffer(m, t);
-    struct tile_span v = memory_span(m, t);
-    int64_t rows = runs_count(v.runs, v.n_runs);
-
-    if (v.n_runs > 1 || (v.n_runs == 1 && v.runs[0].count > 1
-                         && v.runs[0].stride != 1))
-        die("rank %d: a tile of %s is not one run of rows",
-            m->schedule->rank, pool_label_get(m->schedule->pool, b->label));
-    return (struct tensor){
-        .data = rows ? v.base + (size_t)v.runs[0].first * v.row_bytes : v.base,
-        .dtype = b->dtype, .rows = rows,
-        .row_stride = (int64_t)b->heads * b->width,
-        .heads = t.head_count, .width = b->width,
-        .head_first = b->head_first + t.head_first,
-    };
-}
-
-/* The rows of a span, one after another; NULL after the last. */
-struct row_walk {
-    struct tile_span span;
-    int64_t run, row;
-};
-
-static char *row_next(struct row_walk *w)
-{
-    while (w->run < w->span.n_runs && w->row >= w->span.runs[w->run].count) {
-        w->run++;
-        w->row = 0;
-    }
-    if (w->run >= w->span.n_runs || !w->span.block_bytes)
-        return NULL;
-    const struct run *r = &w->span.runs[w->run];
-    return w->span.base +
-           (size_t)(r->first + w->row++ * r->stride) * w->span.row_bytes;
-}
-
-void tile_pack(const struct memory *m, struct tile t, void *out)
-{
-    struct row_walk w = { memory_span(m, t), 0, 0 };
-    char *to = out;
-
-    for (char *row; (row = row_next(&w)); to += w.span.block_bytes)
-        memcpy(to, row, w.span.block_bytes);
-}
-
-void tile_unpack(struct memory *m, struct tile t, const void *in)
-{
-    struct row_walk w = { memory_span(m, t), 0, 0 };
-    const char *from = in;
-
-    for (char *row; (row = row_next(&w)); from += w.span.block_bytes)
-        memcpy(row, from, w.span.block_bytes);
-}
-
-void tile_copy(struct memory *m, struct tile dst, struct tile src)
-{
-    struct row_walk to = { memory_span(m, dst), 0, 0 };
-    struct row_walk from = { memory_span(m, src), 0, 0 };
-    enum dtype t = tile_buffer(m, dst)->dtype, f = tile_buffer(m, src)->dtype;
-    int64_t n = (int64_t)dst.head_count * tile_buffer(m, dst)->width;
-    char *a, *b;
-
-    while ((a = row_next(&to)) && (b = row_next(&from))) {
-        if (t == f)
-            memmove(a, b, to.span.block_bytes);
-        else
-            convert(a, t, b, f, n);
-    }
-}
 
 /* ---- Ops that compute --------------------------------------------------- */
 
@@ -136,14 +43,68 @@ static struct attend_args attend_args(const struct call *c)
     return a;
 }
 
+/* Positions of the rows of operand i. */
+static struct position_map *map_of(const struct call *c, int64_t i)
+{
+    const struct schedule *s = c->schedule;
+    struct tile t = c->o[i].tile;
+    int32_t map = s->buffers[t.buffer].map;
+    int64_t n;
+    const struct run *runs = pool_rows_get(s->pool, t.rows, &n);
+
+    if (map < 0)
+        die("rank %d: nobody knows which tokens the rows of %s are", s->rank,
+            pool_label_get(s->pool, s->buffers[t.buffer].label));
+    return position_map_slice(pool_map_get(s->pool, map), n ? runs->first : 0,
+                              runs_count(runs, n));
+}
+
+/* Rows before the first whose token is not there yet: positions rise with the
+ * row. */
+static int64_t rows_alive(const struct position_map *map, int64_t live)
+{
+    int64_t rows = 0;
+
+    for (int64_t i = 0; i < map->n && map->places[i].first < live; i++) {
+        const struct place *p = &map->places[i];
+        rows += min64(p->count, ceil_div(live - p->first, p->stride));
+    }
+    return rows;
+}
+
+/* What is visible in a decode session: the queries are the last of the tokens
+ * that there are, and no more keys are there. */
+static int64_t live_segments(const struct call *c, struct segment **list)
+{
+    struct position_map *q = map_of(c, 0), *k = map_of(c, 1);
+    struct position_map *keys = position_map_slice(
+        k, 0, rows_alive(k, c->memory->live));
+
+    for (int64_t i = 0; i < q->n; i++)
+        q->places[i].first = memory_token(c->memory, TENSOR_Q,
+                                          q->places[i].first);
+    q->hash = ~keys->hash;      /* not that of its places any more */
+    int64_t n = segments_between(c->schedule->job, q, keys, list);
+    position_map_destroy(q);
+    position_map_destroy(k);
+    position_map_destroy(keys);
+    return n;
+}
+
 static void call_attend(const struct call *c)
 {
     struct attend_args a = attend_args(c);
+    struct segment *live = NULL;
 
     a.o = at(c, 3);
     a.lse = at(c, 4);
     a.store = stores(c, 3);
+    if (c->memory->live) {
+        a.n_segments = live_segments(c, &live);
+        a.segments = live;
+    }
     c->kernel->attend(&a);
+    free(live);
 }
 
 static void call_attend_backward(const struct call *c)
@@ -403,53 +364,4 @@ void compute_op(const struct schedule *s, const struct op *op,
         die("rank %d: %s is not an op that computes", s->rank,
             op_names[op->kind]);
     calls[op->kind](&c);
-}
-
-/* ---- The local part of collectives -------------------------------------- */
-
-/* dst = sum of the slices in order, in fp32.  src: members tiles, `step`
- * operands apart; slice `me` is `own`. */
-static void reduce_slices(struct memory *m, struct tile dst, struct tile own,
-                          const struct operand *src, int64_t step,
-                          int64_t members, int64_t me)
-{
-    const struct buffer *b = tile_buffer(m, dst);
-    int64_t n = (int64_t)dst.head_count * b->width;
-    struct row_walk to = { memory_span(m, dst), 0, 0 };
-    struct row_walk *from = xcalloc((size_t)members, sizeof *from);
-    float *total = xmalloc((size_t)n * 2 * sizeof *total), *part = total + n;
-
-    for (int64_t i = 0; i < members; i++)
-        from[i].span = memory_span(m, i == me ? own : src[i * step].tile);
-    for (char *row; (row = row_next(&to));) {
-        memset(total, 0, (size_t)n * sizeof *total);
-        for (int64_t i = 0; i < members; i++) {
-            struct tile t = i == me ? own : src[i * step].tile;
-            char *data = row_next(&from[i]);
-            if (!data)
-                continue;
-            convert(part, DTYPE_FP32, data, tile_buffer(m, t)->dtype, n);
-            for (int64_t x = 0; x < n; x++)
-                total[x] += part[x];
-        }
-        convert(row, b->dtype, total, DTYPE_FP32, n);
-    }
-    free(total);
-    free(from);
-}
-
-void collective_finish(const struct schedule *s, const struct op *op,
-                       struct memory *m)
-{
-    struct collective_shape c = op_collective(s, op);
-    int64_t own_send = op->collective == ALL_GATHER ? 0 : c.me * c.tiles;
-
-    for (int64_t t = 0; t < c.tiles; t++) {
-        struct tile own = c.send[own_send + t].tile;
-        if (op->collective == REDUCE_SCATTER)
-            reduce_slices(m, c.result[t].tile, own, c.recv + t, c.tiles,
-                          c.members, c.me);
-        else
-            tile_copy(m, c.recv[c.me * c.tiles + t].tile, own);
-    }
 }

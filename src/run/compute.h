@@ -26,16 +26,18 @@ void compute_op(const struct schedule *s, const struct op *op,
                 struct memory *m, const struct kernel_backend *kernel,
                 struct poll poll);
 
-/* Bytes of a tile to and from a contiguous block (any row set). */
-void tile_pack(const struct memory *m, struct tile t, void *out);
-void tile_unpack(struct memory *m, struct tile t, const void *in);
+/* A tile of one memory into one of another, of the same shape (any row sets);
+ * on a device, in its current stream. */
+void tile_move(const struct memory *to, struct tile dst,
+               const struct memory *from, struct tile src);
 /* dst = src, converted where dtypes differ; equal row and head counts. */
 void tile_copy(struct memory *m, struct tile dst, struct tile src);
 
 /* What a member does itself once the messages of a collective are there: copy
- * its own slice; reduce-scatter: sum all slices in member order, in fp32. */
+ * its own slice; reduce-scatter: sum all slices in member order, in fp32;
+ * reductions: take the results from the records. */
 void collective_finish(const struct schedule *s, const struct op *op,
-                       struct memory *m);
+                       struct memory *m, const struct kernel_backend *kernel);
 
 /* ---- Loopback: all ranks in one process, real numbers, no MPI ----------- */
 struct loopback {
@@ -44,9 +46,13 @@ struct loopback {
     struct memory *memories;    /* [ranks] */
     int64_t *bytes_sent;        /* [ranks] counted as messages complete */
 };
+/* On the host, or all on one device. */
 int loopback_create(struct loopback *l,
                     const struct schedule *const *schedules, int64_t ranks,
                     struct error *e);
+int loopback_create_on(struct loopback *l,
+                       const struct schedule *const *schedules, int64_t ranks,
+                       const struct device *device, struct error *e);
 /* Runs every op once; order among ready ops varies with `seed` (0: rank by
  * rank).  -1 and the ops that never ran if it gets stuck, or messages that do
  * not match. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
-#include "kernel/kernel.h"
 #include "run/dense.h"
 #include "run/verify.h"
 
@@ -11,66 +10,14 @@
 
 #pragma GCC optimize("O3")      /* vectorise */
 
-enum { PARTS = 16 };            /* partial sums, so that dots vectorise */
-
-static float dot(const float *a, const float *b, int64_t n)
-{
-    float part[PARTS] = { 0 }, total = 0;
-    int64_t i = 0;
-
-    for (; i + PARTS <= n; i += PARTS)
-        for (int k = 0; k < PARTS; k++)
-            part[k] += a[i + k] * b[i + k];
-    for (; i < n; i++)
-        part[0] += a[i] * b[i];
-    for (int k = 0; k < PARTS; k++)
-        total += part[k];
-    return total;
-}
-
-static void add_scaled(float *y, float a, const float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] += a * x[i];
-}
-
-static double abs_dot(const float *a, const float *b, int64_t n)
-{
-    double total = 0;
-
-    for (int64_t i = 0; i < n; i++)
-        total += fabs((double)a[i] * b[i]);
-    return total;
-}
-
-static void add_abs(double *y, double a, const float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] += fabs(a * x[i]);
-}
-
-static void raise_to(double *most, const double *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (x[i] > *most)
-            *most = x[i];
-}
-
-static void round_to(enum dtype t, float *x, int64_t n)
-{
-    uint16_t half[256];
-
-    for (int64_t i = 0; t != DTYPE_FP32 && i < n; i += 256) {
-        int64_t m = min64(n - i, 256);
-        convert(half, t, x + i, DTYPE_FP32, m);
-        convert(x + i, DTYPE_FP32, half, t, m);
-    }
-}
+#include "run/dense_vector.h"
 
 /* One query row at work: visible keys lo .. hi-1, their scores s, weights p and
  * gradients of scores ds. */
 struct row {
     int64_t lo, hi, kv;         /* kv: its KV head */
+    int64_t at, first;          /* its place in its sequence, which starts at
+                                   token `first` */
     const float *q, *d_o;
     float *s, *p, *ds;          /* [longest sequence] */
     float *o;                   /* [E] rounded to dtype */
@@ -131,43 +78,30 @@ static void scores(const struct dense_problem *p, struct row *r, int in_order)
     int64_t n = r->hi - r->lo, tokens = p->offsets[p->sequences];
     const float *columns = r->columns + r->kv * p->head_dim * tokens + r->lo;
 
-    if (!in_order) {
-        for (int64_t j = 0; j < n; j++)
-            r->s[j] = p->scale * dot(r->q, key(p, r->lo + j, r->kv),
-                                     p->head_dim);
-        return;
-    }
     memset(r->s, 0, (size_t)n * sizeof *r->s);
-    for (int64_t x = 0; x < p->head_dim; x++)
+    for (int64_t x = 0; in_order && x < p->head_dim; x++)
         add_scaled(r->s, r->q[x] * p->scale, columns + x * tokens, n);
-}
-
-static int64_t sequence_of(const struct dense_problem *p, int64_t token)
-{
-    int64_t low = 0, high = p->sequences - 1;
-
-    while (low < high) {
-        int64_t middle = (low + high + 1) / 2;
-        if (p->offsets[middle] <= token)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
+    for (int64_t j = 0; !in_order && j < n; j++)
+        r->s[j] = p->scale * dot(r->q, key(p, r->lo + j, r->kv), p->head_dim);
+    for (int64_t j = 0; p->mask.block && j < n; j++)
+        if (!oracle_sees(&p->mask, r->at, r->lo - r->first + j))
+            r->s[j] = -INFINITY;
 }
 
 static void row_forward(const struct dense_problem *p, struct row *r,
                         int64_t token, int64_t head)
 {
     int64_t s = sequence_of(p, token), n;
+    int64_t left = p->mask.left, right = p->mask.right;
     float most = -INFINITY, total = 0;
 
     r->kv = head / (p->heads / p->kv_heads);
     r->q = p->q + (token * p->heads + head) * p->head_dim;
-    r->lo = p->left < 0 ? p->offsets[s]
-                        : max64(p->offsets[s], token - p->left);
-    r->hi = p->right < 0 ? p->offsets[s + 1]
-                         : min64(p->offsets[s + 1], token + p->right + 1);
+    r->first = p->offsets[s];
+    r->at = token - r->first;
+    r->lo = left < 0 ? r->first : max64(r->first, token - left);
+    r->hi = right < 0 ? p->offsets[s + 1]
+                      : min64(p->offsets[s + 1], token + right + 1);
     n = r->hi - r->lo;
     scores(p, r, p->in_order);
     for (int64_t j = 0; j < n; j++)
@@ -208,7 +142,7 @@ static void row_dq(const struct dense_problem *p, const struct row *r,
     round_to(p->dtype, dq, p->head_dim);
 }
 
-void dense_all(const struct dense_problem *p, struct dense_result *r)
+static void softmax_all(const struct dense_problem *p, struct dense_result *r)
 {
     int64_t tokens = p->offsets[p->sequences];
     int64_t D = p->head_dim, E = p->value_dim;
@@ -269,8 +203,9 @@ static void row_magnitude(const struct dense_problem *p, const struct row *r,
     free(dq);
 }
 
-void dense_rows(const struct dense_problem *p, int64_t head,
-                const int64_t *rows, int64_t n, struct dense_result *r)
+static void softmax_rows(const struct dense_problem *p, int64_t head,
+                         const int64_t *rows, int64_t n,
+                         struct dense_result *r)
 {
     struct row w = row_create(p);
 
@@ -306,8 +241,9 @@ static void row_keys(const struct dense_problem *p, const struct row *w,
     }
 }
 
-void dense_keys(const struct dense_problem *p, int64_t kv_head,
-                const int64_t *keys, int64_t n, struct dense_result *r)
+static void softmax_keys(const struct dense_problem *p, int64_t kv_head,
+                         const int64_t *keys, int64_t n,
+                         struct dense_result *r)
 {
     int64_t D = p->head_dim, E = p->value_dim, group = p->heads / p->kv_heads;
     struct row w = row_create(p);
@@ -329,4 +265,23 @@ void dense_keys(const struct dense_problem *p, int64_t kv_head,
     free(abs_dk);
     free(abs_dv);
     row_destroy(&w);
+}
+
+/* ---- Either attention --------------------------------------------------- */
+
+void dense_all(const struct dense_problem *p, struct dense_result *r)
+{
+    (p->linear ? dense_linear_all : softmax_all)(p, r);
+}
+
+void dense_rows(const struct dense_problem *p, int64_t head,
+                const int64_t *rows, int64_t n, struct dense_result *r)
+{
+    (p->linear ? dense_linear_rows : softmax_rows)(p, head, rows, n, r);
+}
+
+void dense_keys(const struct dense_problem *p, int64_t kv_head,
+                const int64_t *keys, int64_t n, struct dense_result *r)
+{
+    (p->linear ? dense_linear_keys : softmax_keys)(p, kv_head, keys, n, r);
 }

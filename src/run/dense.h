@@ -1,31 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Plain dense attention in the precision of a job: the yardstick of the gates
- * (interface.md, section 4).  Row by row, fp32 arithmetic, results rounded to
- * the job's dtype (lse: fp32).  Written apart from every kernel backend: a
- * wrong kernel must not widen its own gate.  As in every attention that keeps
- * (o, lse) and not P, backward makes the weights anew from the rounded lse and
- * from scores that were summed in another order than forward's.  There are two
- * orders, of which the larger error counts: where a few scores decide, as with
- * one huge key, the error of a single order may be small by luck. */
+ * Plain dense attention, softmax or linear, in the precision of a job: the
+ * yardstick of the gates (interface.md, section 4).  Row by row, fp32
+ * arithmetic, results rounded to the job's dtype (lse: fp32).  Written apart
+ * from every kernel backend: a wrong kernel must not widen its own gate.  As in
+ * every softmax that keeps (o, lse) and not P, backward makes the weights anew
+ * from the rounded lse and from scores that were summed in another order than
+ * forward's.  There are two orders, of which the larger error counts: where a
+ * few scores decide, as with one huge key, the error of a single order may be
+ * small by luck. */
 #ifndef SPAR_DENSE_H
 #define SPAR_DENSE_H
 
-#include "base/base.h"
+#include "kernel/kernel.h"
 
 struct dense_problem {
     int64_t heads, kv_heads, head_dim, value_dim;
     int64_t sequences;
     const int64_t *offsets;     /* [sequences + 1] */
-    int64_t left, right;        /* mask bounds, -1 none */
+    struct oracle_mask mask;
     float scale;
+    int linear, feature;        /* linear attention: as in oracle_problem */
+    const double *slopes;       /* [heads] */
     enum dtype dtype;
-    int in_order;               /* scores: terms in order, or in parts */
+    int in_order;               /* softmax: the terms of scores in order, or in
+                                   parts; linear: rows sum over the others in
+                                   order, or from the last */
     const float *q, *k, *v, *d_o;   /* rounded to dtype; [S, H or Hk, D or E] */
 };
 
-/* Results, NULL: not wanted.  magnitude[x], by enum result: the largest sum of
- * absolute terms behind any element computed (rows and keys only). */
+/* Results, NULL: not wanted; lse only of softmax.  magnitude[x], by enum result:
+ * the largest sum of absolute terms behind any element computed (rows and keys
+ * only). */
 struct dense_result {
     float *o, *lse, *dq, *dk, *dv;
     double magnitude[5];

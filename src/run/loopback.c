@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include "run/compute.h"
+#include "run/reduce.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,13 +16,20 @@ int loopback_create(struct loopback *l,
                     const struct schedule *const *schedules, int64_t ranks,
                     struct error *e)
 {
+    return loopback_create_on(l, schedules, ranks, &device_host, e);
+}
+
+int loopback_create_on(struct loopback *l,
+                       const struct schedule *const *schedules, int64_t ranks,
+                       const struct device *device, struct error *e)
+{
     memset(l, 0, sizeof *l);
     l->ranks = ranks;
     l->schedules = schedules;
     l->memories = xcalloc((size_t)ranks, sizeof *l->memories);
     l->bytes_sent = xcalloc((size_t)ranks, sizeof *l->bytes_sent);
     for (int64_t r = 0; r < ranks; r++)
-        if (memory_create(&l->memories[r], schedules[r], 0, e)) {
+        if (memory_create(&l->memories[r], schedules[r], device, 0, e)) {
             loopback_destroy(l);
             return -1;
         }
@@ -59,10 +67,7 @@ static int move_tile(struct stage *g, int64_t a, struct tile from, int64_t b,
     if (out != in)
         return fail(g->e, "rank %d sends %zu bytes where rank %d takes %zu",
                     (int)a, out, (int)b, in);
-    char *wire = xmalloc(out);
-    tile_pack(&l->memories[a], from, wire);
-    tile_unpack(&l->memories[b], to, wire);
-    free(wire);
+    tile_move(&l->memories[b], to, &l->memories[a], from);
     if (a != b)
         l->bytes_sent[a] += (int64_t)out;
     return 0;
@@ -131,7 +136,38 @@ static int move_slices(struct stage *g, const struct collective_shape *a,
     return 0;
 }
 
-static int move_collective(struct stage *g, const int32_t *ranks, int64_t n,
+/* The records of all members, in their order: each gets the reduction of all,
+ * or (scan) of those before it. */
+static int move_records(struct stage *g, const int32_t *ranks, int64_t n,
+                        const int32_t *ops)
+{
+    struct loopback *l = g->l;
+    enum collective what = l->schedules[ranks[0]]->ops[ops[0]].collective;
+    struct records *r = xcalloc((size_t)n, sizeof *r);
+    int rc = 0;
+
+    for (int64_t k = 0; k < n && !rc; k++) {
+        const struct schedule *s = l->schedules[ranks[k]];
+        reduce_pack(s, &s->ops[ops[k]], &l->memories[ranks[k]]);
+        r[k] = reduce_records(s, &s->ops[ops[k]], &l->memories[ranks[k]]);
+        if (r[k].n != r[0].n || r[k].width != r[0].width)
+            rc = fail(g->e, "ranks %d and %d reduce %d records of %d and %d "
+                      "of %d", ranks[0], ranks[k], (int)r[0].n,
+                      (int)r[0].width, (int)r[k].n, (int)r[k].width);
+        l->bytes_sent[ranks[k]] += reduce_sent_bytes(
+            what, n, k, r[k].n * r[k].width * (int64_t)sizeof(float));
+    }
+    for (int64_t k = 0; k < n && !rc; k++)
+        reduce_to_host(&r[k], l->memories[ranks[k]].device);
+    if (!rc)
+        reduce_all(what, r, n);
+    for (int64_t k = 0; k < n && !rc; k++)
+        reduce_from_host(&r[k], l->memories[ranks[k]].device);
+    free(r);
+    return rc;
+}
+
+static int exchange_slices(struct stage *g, const int32_t *ranks, int64_t n,
                            const int32_t *ops)
 {
     struct loopback *l = g->l;
@@ -152,10 +188,23 @@ static int move_collective(struct stage *g, const int32_t *ranks, int64_t n,
                 return -1;
         }
     }
+    return 0;
+}
+
+static int move_collective(struct stage *g, const int32_t *ranks, int64_t n,
+                           const int32_t *ops)
+{
+    struct loopback *l = g->l;
+    const struct op *op = &l->schedules[ranks[0]]->ops[ops[0]];
+
+    if (collective_reduces(op->collective)
+            ? move_records(g, ranks, n, ops)
+            : exchange_slices(g, ranks, n, ops))
+        return -1;
     for (int64_t a = 0; a < n; a++)
         collective_finish(l->schedules[ranks[a]],
                           &l->schedules[ranks[a]]->ops[ops[a]],
-                          &l->memories[ranks[a]]);
+                          &l->memories[ranks[a]], g->kernel);
     return 0;
 }
 

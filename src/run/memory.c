@@ -10,27 +10,15 @@
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
 
-int memory_create(struct memory *m, const struct schedule *s, size_t available,
-                  struct error *e)
+void memory_layout(struct memory *m, const struct schedule *s)
 {
     size_t starts[ROLES], at = 0;
-    void *base = NULL;
 
-    memset(m, 0, sizeof *m);
-    if (available && s->peak_bytes > available)
-        return fail(e, "out of memory: rank %d needs %.3f GiB, %.3f GiB "
-                    "available", s->rank, (double)s->peak_bytes / GIB,
-                    (double)available / GIB);
-    /* A rank without rows gets an address, too: tiles of nothing are passed. */
-    if (posix_memalign(&base, 64, s->peak_bytes ? s->peak_bytes : 64))
-        return fail(e, "out of memory: rank %d needs %.3f GiB, the system "
-                    "refused", s->rank, (double)s->peak_bytes / GIB);
     for (int role = 0; role < ROLES; role++) {
         starts[role] = at;
         at += s->role_bytes[role];
     }
     m->schedule = s;
-    m->base = base;
     m->offsets = xcalloc((size_t)s->n_buffers, sizeof *m->offsets);
     for (int32_t b = 0; b < s->n_buffers; b++) {
         enum role role = s->buffers[b].role;
@@ -41,12 +29,33 @@ int memory_create(struct memory *m, const struct schedule *s, size_t available,
         m->offsets[b] = starts[role];
         starts[role] += buffer_bytes(s, b);
     }
+}
+
+int memory_create(struct memory *m, const struct schedule *s,
+                  const struct device *device, size_t available,
+                  struct error *e)
+{
+    struct error why = { 0 };
+
+    memset(m, 0, sizeof *m);
+    if (available && s->peak_bytes > available)
+        return fail(e, "out of memory: rank %d needs %.3f GiB, %.3f GiB "
+                    "available", s->rank, (double)s->peak_bytes / GIB,
+                    (double)available / GIB);
+    m->device = device;
+    /* A rank without rows gets an address, too: tiles of nothing are passed. */
+    m->base = device->alloc(s->peak_bytes, &why);
+    if (!m->base)
+        return fail(e, "out of memory: rank %d needs %.3f GiB, %s", s->rank,
+                    (double)s->peak_bytes / GIB, why.text);
+    memory_layout(m, s);
     return 0;
 }
 
 void memory_destroy(struct memory *m)
 {
-    free(m->base);
+    if (m->base)
+        m->device->free(m->base);
     free(m->offsets);
     memset(m, 0, sizeof *m);
 }
@@ -63,7 +72,30 @@ void memory_poison(struct memory *m)
 
     /* All ones is a NaN in fp32, bf16 and fp16 alike. */
     if (s->peak_bytes > inputs)
-        memset(m->base + inputs, 0xff, s->peak_bytes - inputs);
+        m->device->fill(m->base + inputs, 0xff, s->peak_bytes - inputs);
+}
+
+char *memory_host(const struct memory *m, int32_t buffer)
+{
+    char *data = memory_buffer(m, buffer);
+
+    if (m->device == &device_host)
+        return data;
+    size_t bytes = buffer_bytes(m->schedule, buffer);
+    char *copy = xmalloc(bytes);
+    m->device->get(copy, data, bytes);
+    return copy;
+}
+
+void memory_host_done(const struct memory *m, int32_t buffer, char *copy,
+                         int changed)
+{
+    if (m->device == &device_host)
+        return;
+    if (changed)
+        m->device->put(memory_buffer(m, buffer), copy,
+                       buffer_bytes(m->schedule, buffer));
+    free(copy);
 }
 
 void map_walk(const struct job *job, const struct position_map *map,
@@ -79,7 +111,18 @@ void map_walk(const struct job *job, const struct position_map *map,
     }
 }
 
+int64_t memory_token(const struct memory *m, enum tensor_name tensor,
+                     int64_t token)
+{
+    int of_keys = tensor == TENSOR_K || tensor == TENSOR_V;
+
+    return m->live && !of_keys ? token - (m->schedule->job->tokens - m->live)
+                               : token;
+}
+
 struct load {
+    const struct memory *memory;
+    int64_t first;              /* rows of earlier tokens stay as they are */
     const struct buffer *buffer;
     char *data;
     float *row;                 /* [width] */
@@ -93,6 +136,14 @@ static void load_row(void *arg, int64_t row, int64_t token)
     const struct buffer *b = l->buffer;
     size_t bytes = (size_t)b->width * dtype_size(b->dtype);
 
+    token = memory_token(l->memory, b->tensor, token);
+    if (token < l->first)
+        return;
+    if (l->memory->live && token >= l->memory->live) {
+        memset(l->data + (size_t)(row * b->heads) * bytes, 0xff,
+               (size_t)b->heads * bytes);
+        return;
+    }
     for (int32_t h = 0; h < b->heads; h++) {
         l->fn(l->arg, b->tensor, token, b->head_first + h, b->width, l->row);
         convert(l->data + (size_t)(row * b->heads + h) * bytes, b->dtype,
@@ -100,7 +151,8 @@ static void load_row(void *arg, int64_t row, int64_t token)
     }
 }
 
-void memory_load(struct memory *m, row_fn fn, void *arg)
+/* K and V from token `first` on, everything else. */
+static void load_from(struct memory *m, int64_t first, row_fn fn, void *arg)
 {
     const struct schedule *s = m->schedule;
 
@@ -108,12 +160,32 @@ void memory_load(struct memory *m, row_fn fn, void *arg)
         const struct buffer *b = &s->buffers[i];
         if (b->role != ROLE_INPUT || b->tensor == TENSOR_NONE)
             continue;
-        struct load load = { b, memory_buffer(m, i),
+        int of_keys = b->tensor == TENSOR_K || b->tensor == TENSOR_V;
+        struct load load = { m, of_keys ? first : 0, b, memory_host(m, i),
                              xmalloc((size_t)b->width * sizeof(float)), fn,
                              arg };
         map_walk(s->job, pool_map_get(s->pool, b->map), load_row, &load);
+        memory_host_done(m, i, load.data, 1);
         free(load.row);
     }
+}
+
+void memory_load(struct memory *m, row_fn fn, void *arg)
+{
+    m->live = 0;
+    load_from(m, 0, fn, arg);
+}
+
+void memory_load_live(struct memory *m, int64_t live, row_fn fn, void *arg)
+{
+    m->live = live;
+    load_from(m, 0, fn, arg);
+}
+
+void memory_append(struct memory *m, row_fn fn, void *arg)
+{
+    m->live++;
+    load_from(m, m->live - 1, fn, arg);
 }
 
 /* Shape of the tensors of a job. */
@@ -141,6 +213,7 @@ int64_t tensor_width(const struct job *job, enum tensor_name t)
 }
 
 struct gather {
+    const struct memory *memory;
     const struct buffer *buffer;
     const char *data;
     float *global;              /* [tokens, heads, width] */
@@ -152,23 +225,26 @@ static void gather_row(void *arg, int64_t row, int64_t token)
     struct gather *g = arg;
     const struct buffer *b = g->buffer;
     int64_t n = (int64_t)b->heads * b->width;
-    int64_t at = (token * g->heads + b->head_first) * b->width;
+    int64_t at = memory_token(g->memory, b->tensor, token) * g->heads;
 
+    at = (at + b->head_first) * b->width;
     convert(g->global + at, DTYPE_FP32,
             g->data + (size_t)(row * n) * dtype_size(b->dtype), b->dtype, n);
 }
 
 void memory_gather(const struct memory *m, enum tensor_name tensor,
-                   float *global)
+                   int64_t layer, float *global)
 {
     const struct schedule *s = m->schedule;
 
     for (int32_t i = 0; i < s->n_buffers; i++) {
         const struct buffer *b = &s->buffers[i];
-        if (b->role != ROLE_OUTPUT || b->tensor != tensor)
+        if (b->role != ROLE_OUTPUT || b->tensor != tensor
+            || b->layer != layer)
             continue;
-        struct gather g = { b, memory_buffer(m, i), global,
-                            tensor_heads(s->job, tensor) };
+        char *data = memory_host(m, i);
+        struct gather g = { m, b, data, global, tensor_heads(s->job, tensor) };
         map_walk(s->job, pool_map_get(s->pool, b->map), gather_row, &g);
+        memory_host_done(m, i, data, 0);
     }
 }

@@ -72,6 +72,13 @@ void widen_gate(struct expected *x, enum dtype t, const float *dense)
         x->gate = gate;
 }
 
+int has_result(const struct verify *v, enum result r)
+{
+    if (r == RESULT_LSE)
+        return v->attention == ATTENTION_SOFTMAX;
+    return r == RESULT_O || job_has_backward(v->job);
+}
+
 void expect(struct verify *v, enum result r, int64_t n)
 {
     struct expected *x = &v->x[r];
@@ -92,8 +99,7 @@ static int many_rows(const struct job *job)
 static void verify_full(struct verify *v, row_fn row, void *arg)
 {
     const struct job *job = v->job;
-    int n = job_has_backward(job) ? RESULTS : 2;
-    struct inputs in = inputs_make(job, 0, job->transformer.heads, row, arg);
+    struct inputs in = inputs_make(v, 0, job->transformer.heads, row, arg);
     struct oracle_problem p = oracle_of(&in);
     struct dense_problem plain = dense_of(&in);
     struct oracle_result r = { 0 };
@@ -101,8 +107,10 @@ static void verify_full(struct verify *v, row_fn row, void *arg)
     float **dense[] = { &d.o, &d.lse, &d.dq, &d.dk, &d.dv };
     double **exact[] = { &r.o, &r.lse, &r.dq, &r.dk, &r.dv };
 
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < RESULTS; i++) {
         int64_t heads = tensor_heads(job, result_tensors[i]);
+        if (!has_result(v, i))
+            continue;
         expect(v, i, job->tokens * heads);
         *exact[i] = v->x[i].values;
         *dense[i] = xmalloc((size_t)(v->x[i].n * v->x[i].width)
@@ -111,45 +119,52 @@ static void verify_full(struct verify *v, row_fn row, void *arg)
     oracle_dense(&p, &r);
     double magnitude[] = { r.abs_o, LSE_MAGNITUDE, r.abs_dq, r.abs_dk,
                            r.abs_dv };
-    for (int i = 0; i < n; i++)
-        set_divisor(&v->x[i], magnitude[i]);
+    for (int i = 0; i < RESULTS; i++)
+        if (v->x[i].n)
+            set_divisor(&v->x[i], magnitude[i]);
     for (plain.in_order = many_rows(job); plain.in_order < 2;
          plain.in_order++) {
         dense_all(&plain, &d);
-        for (int i = 0; i < n; i++)
-            widen_gate(&v->x[i], job->dtype, *dense[i]);
+        for (int i = 0; i < RESULTS; i++)
+            if (v->x[i].n)
+                widen_gate(&v->x[i], job->dtype, *dense[i]);
     }
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < RESULTS; i++)
         free(*dense[i]);
     inputs_clear(&in);
 }
 
 /* ---- All together ------------------------------------------------------- */
 
-size_t verify_bytes(const struct job *job, enum verify_mode mode)
+size_t verify_bytes(const struct job *job, int64_t layer,
+                    enum verify_mode mode)
 {
     const struct transformer *t = &job->transformer;
     int64_t width = t->head_dim + t->value_dim;
+    int linear = job_attention(job, layer) == ATTENTION_LINEAR;
     int64_t heads = 0;
 
-    if (mode == VERIFY_FULL)    /* inputs; results, two of them at work */
-        heads = 2 * (t->heads + t->kv_heads);
-    else if (mode == VERIFY_SAMPLED)
-        heads = job_has_backward(job) ? 1 + job_group(job) : 2;
+    if (mode == VERIFY_FULL && job->pass != PASS_DECODE)
+        heads = 2 * (t->heads + t->kv_heads);   /* inputs, results: twice */
+    else if (mode != VERIFY_NONE)
+        heads = 1 + job_group(job);
+    heads += linear && heads;                   /* one at work */
     return (size_t)job->tokens * (size_t)(heads * width)
            * (sizeof(double) + 2 * sizeof(float));
 }
 
-struct verify *verify_create(const struct job *job, enum verify_mode mode,
-                             row_fn row, void *arg, uint64_t seed)
+struct verify *verify_create(const struct job *job, int64_t layer,
+                             enum verify_mode mode, row_fn row, void *arg,
+                             uint64_t seed)
 {
     struct verify *v = xcalloc(1, sizeof *v);
 
     v->job = job;
-    if (mode == VERIFY_FULL)
+    v->attention = job_attention(job, layer);
+    if (mode == VERIFY_FULL && job->pass != PASS_DECODE)
         verify_full(v, row, arg);
-    else if (mode == VERIFY_SAMPLED)
-        verify_sampled(v, row, arg, seed);
+    else if (mode != VERIFY_NONE)
+        verify_sampled(v, mode == VERIFY_FULL, row, arg, seed);
     return v;
 }
 
@@ -184,14 +199,15 @@ static double error_of(const struct expected *x, const float *result)
     return most / x->divisor;
 }
 
-/* A NaN anywhere, sampled or not: rows that nothing wrote are poisoned. */
+/* A NaN anywhere, sampled or not: rows that nothing wrote are poisoned.  Only
+ * queries have results. */
 static int has_nan(const struct verify *v, enum result r, const float *x)
 {
     enum tensor_name t = result_tensors[r];
-    int64_t n = v->job->tokens * tensor_heads(v->job, t)
-                * tensor_width(v->job, t);
+    int64_t row = tensor_heads(v->job, t) * tensor_width(v->job, t);
 
-    for (int64_t i = 0; x && i < n; i++)
+    for (int64_t i = job_first_query(v->job) * row;
+         x && has_result(v, r) && i < v->job->tokens * row; i++)
         if (isnan(x[i]))
             return 1;
     return 0;

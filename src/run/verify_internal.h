@@ -18,8 +18,12 @@ struct expected {
 
 struct verify {
     const struct job *job;
+    enum attention attention;   /* of the layer */
     struct expected x[RESULTS];
 };
+
+/* Does the layer have this result?  Linear attention has no lse. */
+int has_result(const struct verify *v, enum result r);
 
 /* Room for n rows. */
 void expect(struct verify *v, enum result r, int64_t n);
@@ -31,19 +35,22 @@ void widen_gate(struct expected *x, enum dtype t, const float *dense);
 static const double LSE_MAGNITUDE = 1;
 
 /* Inputs of some heads of the job, rounded to its dtype: q k v do
- * [S, heads or kv_heads, D or E]. */
+ * [S, heads or kv_heads, D or E]; q, in decode, zero but for the queries. */
 struct inputs {
     const struct job *job;
+    int linear;
     int64_t head_first, heads, kv_first, kv_heads;
     float *f[4];
     double *d[4];
 };
-struct inputs inputs_make(const struct job *job, int64_t head_first,
+struct inputs inputs_make(const struct verify *v, int64_t head_first,
                           int64_t heads, row_fn row, void *arg);
 void inputs_clear(struct inputs *in);
 struct oracle_problem oracle_of(const struct inputs *in);
 struct dense_problem dense_of(const struct inputs *in);
 
-void verify_sampled(struct verify *v, row_fn row, void *arg, uint64_t seed);
+/* Some rows and keys; in decode, `all`: every query. */
+void verify_sampled(struct verify *v, int all, row_fn row, void *arg,
+                    uint64_t seed);
 
 #endif

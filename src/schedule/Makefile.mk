@@ -9,13 +9,19 @@ libschedule_a_SOURCES = \
 	%D%/check_cover.c \
 	%D%/check_history.c \
 	%D%/check_internal.h \
+	%D%/check_linear.c \
+	%D%/check_mask.c \
 	%D%/check_move.c \
 	%D%/check_op.c \
 	%D%/check_order.c \
 	%D%/check_prove.c \
 	%D%/check_rect.c \
+	%D%/check_reduce.c \
+	%D%/check_rows.c \
 	%D%/check_run.c \
+	%D%/check_scores.c \
 	%D%/check_shape.c \
+	%D%/check_shape_op.c \
 	%D%/check_spans.c \
 	%D%/check_stall.c \
 	%D%/check_task.c \

@@ -77,6 +77,11 @@ int32_t schedule_buffer(struct schedule *s, const char *label,
     return (int32_t)(s->n_buffers - 1);
 }
 
+void schedule_follow(struct schedule *s, int32_t buffer, int32_t before)
+{
+    infer_follow(s, s->builder->infer, buffer, before);
+}
+
 size_t buffer_bytes(const struct schedule *s, int32_t buffer)
 {
     const struct buffer *b = &s->buffers[buffer];

@@ -168,7 +168,8 @@ void check_schedules(const struct schedule *const *schedules, int64_t ranks,
     report->peak_bytes = xcalloc((size_t)ranks, sizeof(int64_t));
     c.job = schedules[0]->job;
     c.pool = schedules[0]->pool;
-    report->expected_pairs = job_pairs(c.job) * c.job->transformer.heads;
+    report->expected_pairs = job_pairs(c.job) * c.job->transformer.heads
+        * job_layers(c.job);
     for (int64_t r = 0; r < ranks; r++) {
         report->peak_bytes[r] = (int64_t)schedules[r]->peak_bytes;
         report->ops += schedules[r]->n_ops;
@@ -184,4 +185,18 @@ void check_report_clear(struct check_report *report)
     free(report->pairs);
     free(report->peak_bytes);
     *report = (struct check_report){ 0 };
+}
+
+int64_t check_reuse(const struct schedule *const *schedules, int64_t ranks)
+{
+    struct check_report report = { .ranks = ranks };
+    struct checker c = { .schedules = schedules, .ranks = ranks,
+                         .report = &report, .timing_only = 1,
+                         .job = schedules[0]->job,
+                         .pool = schedules[0]->pool };
+
+    checker_create(&c);
+    int64_t stalls = check_run(&c) ? -1 : check_stalls(&c);
+    checker_clear(&c);
+    return stalls;
 }

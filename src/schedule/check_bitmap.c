@@ -12,6 +12,7 @@
 struct bitmap {
     struct checker *c;
     enum side side;
+    int linear;                 /* attention */
     int64_t tokens, heads;      /* query heads */
     unsigned char *pairs;       /* [heads][own tokens][other tokens] */
     unsigned char *rows;        /* [heads][own tokens] */
@@ -29,13 +30,15 @@ int bitmap_fits(const struct checker *c)
         && S * S * c->job->transformer.heads <= 4 << 20;
 }
 
-struct bitmap *bitmap_create(struct checker *c, enum tensor_name tensor)
+struct bitmap *bitmap_create(struct checker *c, enum tensor_name tensor,
+                             int linear)
 {
     struct bitmap *m = xcalloc(1, sizeof *m);
     int64_t S = c->job->tokens, H = c->job->transformer.heads;
 
     m->c = c;
     m->side = tensor_side(tensor);
+    m->linear = linear;
     m->tokens = S;
     m->heads = H;
     m->pairs = xcalloc((size_t)(H * S * S), 1);
@@ -85,6 +88,20 @@ static void count_pair(struct bitmap *m, int64_t query, int64_t key,
         count(&m->pairs[(h * m->tokens + own) * m->tokens + other]);
 }
 
+static void count_segment(struct bitmap *m, const struct segment *s,
+                          const int64_t *q, const int64_t *k, int64_t head,
+                          int64_t last)
+{
+    for (int64_t i = 0; i < s->q_count; i++) {
+        if (m->side == SIDE_QUERY && !m->mine[q[s->q_first + i]])
+            continue;
+        for (int64_t j = 0; j < s->k_count; j++)
+            if (s->low <= i - j && i - j <= s->high)
+                count_pair(m, q[s->q_first + i], k[s->k_first + j], head,
+                           last);
+    }
+}
+
 static void count_leaf(struct bitmap *m, const struct leaf *leaf,
                        int64_t head, int64_t last)
 {
@@ -95,12 +112,8 @@ static void count_leaf(struct bitmap *m, const struct leaf *leaf,
 
     head = max64(head, leaf->head);
     last = min64(last, leaf->head + leaf->heads);
-    for (; n > 0; n--, s++)
-        for (int64_t i = 0; i < s->q_count; i++)
-            for (int64_t j = 0; j < s->k_count; j++)
-                if (s->low <= i - j && i - j <= s->high)
-                    count_pair(m, q[s->q_first + i], k[s->k_first + j], head,
-                               last);
+    for (int64_t i = 0; i < n; i++)
+        count_segment(m, &s[i], q, k, head, last);
     free(q);
     free(k);
 }
@@ -126,10 +139,19 @@ void bitmap_add(struct bitmap *m, const struct spans *spans)
         m->n = 0;
         history_leaves(&m->c->history, x->node, 4 << 20, &m->leaves, &m->n,
                        &m->cap);
-        for (int64_t k = 0; k < m->n; k++)
-            count_leaf(m, &m->c->history.leaves[m->leaves[k]], head, last);
+        for (int64_t k = 0; k < m->n; k++) {
+            const struct leaf *leaf = &m->c->history.leaves[m->leaves[k]];
+            if (leaf->linear == m->linear)
+                count_leaf(m, leaf, head, last);
+        }
         mark(m, x, 0);
     }
+}
+
+static int star_visible(const struct star *m, int64_t query, int64_t key)
+{
+    return query >= m->context || query / m->block == key / m->block
+        || key < m->anchor;
 }
 
 /* By the definition of the mask. */
@@ -138,6 +160,8 @@ static int visible(const struct job *job, int64_t query, int64_t key)
     const struct mask *mask = &job->mask;
     int64_t i = 0;
 
+    if (mask->kind == MASK_STAR)
+        return key <= query && star_visible(&job->star, query, key);
     while (query >= job->offsets[i + 1])
         i++;
     return key >= job->offsets[i] && key < job->offsets[i + 1]
@@ -145,20 +169,34 @@ static int visible(const struct job *job, int64_t query, int64_t key)
         && (mask->right < 0 || key - query <= mask->right);
 }
 
-int bitmap_complete(const struct bitmap *m)
+/* In decode the last tokens only are queries. */
+static int is_own(const struct bitmap *m, int64_t token)
+{
+    return m->side == SIDE_KEY || token >= job_first_query(m->c->job);
+}
+
+/* A pair of tokens, under all heads. */
+static int pair_complete(const struct bitmap *m, int64_t x, int64_t y)
 {
     int64_t S = m->tokens;
+    int sees = m->side == SIDE_QUERY ? visible(m->c->job, x, y)
+        : visible(m->c->job, y, x);
 
     for (int64_t h = 0; h < m->heads; h++)
-        for (int64_t x = 0; x < S; x++) {
-            if (m->rows[h * S + x] != 1)
+        if (m->pairs[(h * S + x) * S + y] != sees)
+            return 0;
+    return 1;
+}
+
+int bitmap_complete(const struct bitmap *m)
+{
+    for (int64_t x = 0; x < m->tokens; x++) {
+        for (int64_t h = 0; h < m->heads; h++)
+            if (m->rows[h * m->tokens + x] != is_own(m, x))
                 return 0;
-            for (int64_t y = 0; y < S; y++) {
-                int sees = m->side == SIDE_QUERY ? visible(m->c->job, x, y)
-                    : visible(m->c->job, y, x);
-                if (m->pairs[(h * S + x) * S + y] != sees)
-                    return 0;
-            }
-        }
+        for (int64_t y = 0; y < m->tokens && is_own(m, x); y++)
+            if (!pair_complete(m, x, y))
+                return 0;
+    }
     return 1;
 }

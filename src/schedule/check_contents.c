@@ -22,7 +22,8 @@ void contents_clear(struct contents *c)
 static int continues(const struct span *a, const struct span *b)
 {
     if (a->row + a->rows != b->row || a->head != b->head
-        || a->heads != b->heads || a->what != b->what || a->node != b->node)
+        || a->heads != b->heads || a->what != b->what || a->node != b->node
+        || a->max != b->max)
         return 0;
     if (a->what == WHAT_ZERO)
         return 1;
@@ -153,8 +154,8 @@ static int as_one(const struct contents *c, struct span *one)
         int64_t end = x->row + (x->rows - 1) * c->stride + 1;
         if (x->head != one->head || x->heads != one->heads
             || x->what != one->what || x->node != one->node
-            || x->of_head != one->of_head || x->step != one->step
-            || x->step % c->stride
+            || x->max != one->max || x->of_head != one->of_head
+            || x->step != one->step || x->step % c->stride
             || x->token - x->row * step != one->token - one->row * step)
             return 0;
         rows += x->rows;

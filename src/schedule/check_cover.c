@@ -13,7 +13,7 @@
 
 /* Rows of a column that have one history make one claim. */
 static int check_column(struct checker *c, const struct spans *s,
-                        int32_t head, int32_t end, enum side side)
+                        int32_t head, int32_t end, enum side side, int linear)
 {
     int32_t G = side == SIDE_KEY ? (int32_t)job_group(c->job) : 1;
     struct spans part = { 0 };
@@ -27,7 +27,7 @@ static int check_column(struct checker *c, const struct spans *s,
                        || x->of_head - x->head != y->of_head - y->head)) {
             struct claim claim = {
                 y->node, spans_tokens(c->tokens, &part, head), (int32_t)side,
-                (y->of_head + head - y->head) * G, (end - head) * G };
+                (y->of_head + head - y->head) * G, (end - head) * G, linear };
             failed = check_claim(c, claim);
             part.n = 0;
         }
@@ -39,13 +39,13 @@ static int check_column(struct checker *c, const struct spans *s,
 }
 
 int check_complete(struct checker *c, const struct spans *s, int32_t heads,
-                   enum side side)
+                   enum side side, int linear)
 {
     int32_t end;
 
     for (int32_t head = 0; head < heads; head = end) {
         end = spans_column(s, head, heads);
-        if (check_column(c, s, head, end, side))
+        if (check_column(c, s, head, end, side, linear))
             return -1;
     }
     return 0;
@@ -56,7 +56,7 @@ int check_complete(struct checker *c, const struct spans *s, int32_t heads,
 static int as_wanted(const struct task *t, struct span *have,
                      const struct span *want)
 {
-    if (have->what == WHAT_ZERO && want->what >= TENSOR_DQ) {
+    if (have->what == WHAT_ZERO && want->what != TENSOR_LSE) {
         *have = *want;
         return 0;
     }
@@ -70,13 +70,16 @@ static int as_wanted(const struct task *t, struct span *have,
     return 0;
 }
 
-struct outputs {                /* of one tensor */
+struct outputs {                /* of one tensor of a layer */
     struct checker *c;
     enum tensor_name tensor;
+    int32_t layer;
+    int linear;
     struct rect *rects;         /* x: heads, y: tokens that a rank holds */
     int64_t n, cap;
     struct bitmap *bitmap;      /* NULL: too large */
     int malformed;              /* some rows entered neither proof */
+    const struct buffer *replica;   /* the first; the others are like it */
 };
 
 static void add_rects(struct outputs *all, const struct spans *s)
@@ -108,11 +111,22 @@ static int read_output(struct outputs *all, int64_t rank, int32_t buffer,
     return task_zip(&t, have, want, as_wanted, rows);
 }
 
-static int check_buffer(struct outputs *all, int64_t rank, int32_t buffer)
+static int is_complete(const struct outputs *all, int64_t rank,
+                       const struct spans *rows, int32_t heads)
 {
     struct checker *c = all->c;
-    const struct buffer *b = &c->schedules[rank]->buffers[buffer];
-    struct spans *rows = &c->scratch[2];
+
+    if (!check_complete(c, rows, heads, tensor_side(all->tensor),
+                        all->linear))
+        return 0;
+    return check_fail(c, rank, -1, "%s: %s", tensor_names[all->tensor],
+                      c->prover.text);
+}
+
+static int check_buffer(struct outputs *all, int64_t rank, int32_t buffer)
+{
+    const struct buffer *b = &all->c->schedules[rank]->buffers[buffer];
+    struct spans *rows = &all->c->scratch[2];
 
     if (read_output(all, rank, buffer, rows)) {
         all->malformed = 1;
@@ -121,10 +135,21 @@ static int check_buffer(struct outputs *all, int64_t rank, int32_t buffer)
     add_rects(all, rows);
     if (all->bitmap)
         bitmap_add(all->bitmap, rows);
-    if (check_complete(c, rows, b->heads, tensor_side(b->tensor)))
-        return check_fail(c, rank, -1, "%s: %s", tensor_names[b->tensor],
-                          c->prover.text);
-    return 0;
+    return is_complete(all, rank, rows, b->heads);
+}
+
+/* The first replica counts. */
+static int check_replica(struct outputs *all, int64_t rank, int32_t buffer)
+{
+    const struct buffer *b = &all->c->schedules[rank]->buffers[buffer];
+    struct spans *rows = &all->c->scratch[2];
+
+    if (b->map != all->replica->map || b->heads != all->replica->heads
+        || b->head_first != all->replica->head_first)
+        return check_fail(all->c, rank, -1, "%s: replicas hold different rows "
+                          "or heads", tensor_names[all->tensor]);
+    return read_output(all, rank, buffer, rows)
+        || is_complete(all, rank, rows, b->heads) ? -1 : 0;
 }
 
 /* ---- All ranks ----------------------------------------------------------- */
@@ -134,7 +159,8 @@ static int check_union(struct outputs *all)
     const struct transformer *f = &all->c->job->transformer;
     int64_t heads = tensor_side(all->tensor) == SIDE_KEY ? f->kv_heads
         : f->heads;
-    int64_t held = 0, wanted = heads * all->c->job->tokens;
+    const struct job *job = all->c->job;
+    int64_t held = 0, wanted = heads * (job->tokens - job_first_query(job));
     struct rect a, b;
 
     for (int64_t i = 0; i < all->n; i++)
@@ -151,16 +177,28 @@ static int check_union(struct outputs *all)
     return 0;
 }
 
+static int is_wanted(const struct outputs *all, const struct buffer *b)
+{
+    return b->role == ROLE_OUTPUT && b->tensor == all->tensor
+        && b->layer == all->layer;
+}
+
 static int check_tensor(struct outputs *all)
 {
     struct checker *c = all->c;
-    int failed = 0;
+    int failed = 0, replicas_failed = 0;
 
     for (int64_t r = 0; r < c->ranks; r++)
-        for (int32_t b = 0; b < c->schedules[r]->n_buffers; b++) {
-            const struct buffer *x = &c->schedules[r]->buffers[b];
-            if (x->role == ROLE_OUTPUT && x->tensor == all->tensor)
-                failed |= check_buffer(all, r, b);
+        for (int32_t i = 0; i < c->schedules[r]->n_buffers; i++) {
+            const struct buffer *b = &c->schedules[r]->buffers[i];
+            if (!is_wanted(all, b))
+                continue;
+            if (b->replicated && all->replica)
+                replicas_failed |= check_replica(all, r, i);
+            else
+                failed |= check_buffer(all, r, i);
+            if (b->replicated && !all->replica)
+                all->replica = b;
         }
     if (check_union(all))
         failed = -1;
@@ -169,23 +207,36 @@ static int check_tensor(struct outputs *all)
         die("check: %s: the proof by runs says %s, the proof by bitmap the "
             "opposite (%s)", tensor_names[all->tensor],
             failed ? "incomplete" : "complete", c->report->finding.text);
-    return failed;
+    return failed | replicas_failed;
 }
 
-int check_outputs(struct checker *c)
+static int check_layer(struct checker *c, int32_t layer)
 {
     static const enum tensor_name tensors[] = { TENSOR_O, TENSOR_LSE,
                                                 TENSOR_DQ, TENSOR_DK,
                                                 TENSOR_DV };
     int n = job_has_backward(c->job) ? 5 : 2, failed = 0;
+    int linear = job_attention(c->job, layer) == ATTENTION_LINEAR;
 
     for (int i = 0; i < n; i++) {
-        struct outputs all = { .c = c, .tensor = tensors[i] };
+        struct outputs all = { .c = c, .tensor = tensors[i], .layer = layer,
+                               .linear = linear };
+        if (linear && tensors[i] == TENSOR_LSE)
+            continue;           /* it has none */
         if (bitmap_fits(c))
-            all.bitmap = bitmap_create(c, tensors[i]);
+            all.bitmap = bitmap_create(c, tensors[i], linear);
         failed |= check_tensor(&all);
         free(all.rects);
         bitmap_destroy(all.bitmap);
     }
+    return failed;
+}
+
+int check_outputs(struct checker *c)
+{
+    int failed = 0;
+
+    for (int32_t layer = 0; layer < job_layers(c->job); layer++)
+        failed |= check_layer(c, layer);
     return failed;
 }

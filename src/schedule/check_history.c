@@ -69,3 +69,42 @@ int history_leaves(struct history *h, int32_t node, int64_t most,
     }
     return 0;
 }
+
+const struct leaf *history_any(const struct history *h, int32_t node)
+{
+    while (h->nodes[node].a >= 0)
+        node = h->nodes[node].a;
+    return &h->leaves[-1 - h->nodes[node].a];
+}
+
+static int by_number(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+int history_covers(struct history *h, int32_t whole, int32_t part)
+{
+    enum { MOST = 1 << 20 };
+    int32_t *list[2] = { NULL, NULL };
+    int64_t n[2] = { 0, 0 }, cap[2] = { 0, 0 }, at = 0;
+    int covers = 1;
+
+    if (whole == part)
+        return 1;
+    for (int i = 0; i < 2; i++) {
+        covers &= !history_leaves(h, i ? part : whole, MOST, &list[i], &n[i],
+                                  &cap[i]);
+        if (n[i])
+            qsort(list[i], (size_t)n[i], sizeof **list, by_number);
+    }
+    for (int64_t i = 0; i < n[1] && covers; i++) {
+        while (at < n[0] && list[0][at] < list[1][i])
+            at++;
+        covers = at < n[0] && list[0][at] == list[1][i];
+    }
+    free(list[0]);
+    free(list[1]);
+    return covers;
+}

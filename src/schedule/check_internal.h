@@ -14,19 +14,36 @@
 
 /* ---- Meanings (check_spans.c) -------------------------------------------- */
 
-/* What a row may hold besides a tensor of the job: rowsum(do * o), and zeros,
- * which are a gradient of any token to which nothing was added yet. */
-enum { WHAT_DELTA = TENSORS, WHAT_ZERO };
+/* What a row may hold besides a tensor of the job. */
+enum {
+    WHAT_DELTA = TENSORS,       /* rowsum(do * o) */
+    WHAT_ZERO,                  /* a gradient of any token, or a state, to which
+                                   nothing was added yet */
+    WHAT_MAX,                   /* of lse, over a history */
+    WHAT_NUM, WHAT_DEN,         /* o and 1, times exp(lse - max) */
+    WHAT_SCORES,                /* of queries on keys; the history is a leaf */
+    WHAT_WEIGHTS,               /* softmax of scores whose rows are complete */
+    WHAT_DP,                    /* do on v: the gradient of weights */
+    WHAT_DS,                    /* the gradient of scores */
+    WHAT_STATE_K,               /* sum of f(k) (x) v, see `struct span` */
+    WHAT_STATE_Q,               /* sum of f(q) (x) do */
+    WHATS
+};
 const char *what_name(int what);
 
 /* Rows x heads of a buffer or of a tile, one meaning: row `row + i`, head `head
- * + h` hold token `token + i * step`, head `of_head + h` of tensor `what`. */
+ * + h` hold token `token + i * step`, head `of_head + h` of `what`.
+ * The token of a state is the one to which its decay refers (schedule.h,
+ * "States"); without decay it means nothing. */
 struct span {
     int64_t row, rows;
     int64_t token, step;
     int32_t head, heads, of_head;
     int32_t what;
-    int32_t node;               /* of the history; 0: nothing summed up */
+    int32_t node;               /* of the history; 0: nothing summed up.  Of a
+                                   state: its tokens, a list */
+    int32_t max;                /* num, den: history of the max they are
+                                   relative to; else 0 */
 };
 
 /* Disjoint; in the order of their first rows. */
@@ -48,6 +65,9 @@ int32_t spans_column(const struct spans *s, int32_t head, int32_t heads);
 int32_t spans_tokens(struct pool *tokens, const struct spans *s, int32_t head);
 /* Two lists of tokens are the same sequence. */
 int tokens_equal(const struct pool *tokens, int32_t a, int32_t b);
+/* Tokens of both, sorted by first of the runs; what is in both is there
+ * twice. */
+int32_t tokens_join(struct pool *tokens, int32_t a, int32_t b);
 
 /* ---- Buffers (check_contents.c) ------------------------------------------ */
 
@@ -78,9 +98,9 @@ int buffers_share(const struct schedule *s, int32_t a, int32_t b);
 /* ---- Histories (check_history.c) ----------------------------------------- */
 
 /* One attend: segments of rows of `q` and `k` (token lists) under query heads
- * head .. head + heads. */
+ * head .. head + heads; `linear` attention or softmax. */
 struct leaf {
-    int32_t q, k, segments, head, heads;
+    int32_t q, k, segments, head, heads, linear;
 };
 
 /* Leaves and sums of two nodes; node 0 is the empty sum. */
@@ -106,6 +126,10 @@ int32_t history_join(struct history *h, int32_t a, int32_t b);
  * -1: more than `most`. */
 int history_leaves(struct history *h, int32_t node, int64_t most,
                    int32_t **list, int64_t *n, int64_t *cap);
+/* One of the leaves under a node that is not 0. */
+const struct leaf *history_any(const struct history *h, int32_t node);
+/* Every leaf under `part` is under `whole`. */
+int history_covers(struct history *h, int32_t whole, int32_t part);
 
 /* ---- Geometry (check_rect.c) --------------------------------------------- */
 
@@ -125,19 +149,29 @@ struct rect rect_meet(struct rect a, struct rect b);
 int rects_disjoint(struct rect *list, int64_t n, struct rect *a,
                    struct rect *b);
 
+/* ---- Masks (check_mask.c) ------------------------------------------------ */
+
+/* Visible pairs of a rect whose x are queries and y are keys. */
+int64_t mask_pairs(const struct job *job, struct rect r);
+/* All of its pairs are, without counting; 0: count. */
+int mask_covers(const struct job *job, const struct rect *r);
+/* Sequence of a packed token; empty sequences hold none. */
+int64_t mask_sequence(const struct job *job, int64_t token);
+
 /* ---- Proof of exactly once (check_prove.c) ------------------------------- */
 
 enum side { SIDE_QUERY, SIDE_KEY };     /* whose rows are asked about */
 
 struct claim {
-    int32_t node, tokens, side, head, heads;
+    int32_t node, tokens, side, head, heads, linear;
 };
 
 struct prover {
     struct rect *rects;
     int64_t n, cap;
-    int32_t *leaves;
+    int32_t *leaves, *active;
     int64_t n_leaves, leaves_cap;
+    int64_t n_active, active_cap;
     struct known {
         struct claim claim;
         int32_t answer;         /* 0 unused slot, 1 holds, -1 does not */
@@ -171,8 +205,9 @@ struct checker {
     struct history history;
     struct prover prover;
     struct events events;
-    struct spans scratch[12];
+    struct spans scratch[16];
     int32_t good_group;         /* checked last */
+    int timing_only;            /* ops run, what buffers hold is not asked */
     struct check_report *report;
 };
 
@@ -211,37 +246,106 @@ int task_zip(const struct task *t, const struct spans *a,
 int pair_token(const struct task *t, struct span *a, const struct span *b);
 /* o with its lse: they were summed up together. */
 int pair_partial(const struct task *t, struct span *a, const struct span *b);
+/* The same token and head. */
+int pair_meaning(const struct task *t, struct span *a, const struct span *b);
 /* Two partials, or two gradients, make one. */
 int pair_add(const struct task *t, struct span *a, const struct span *b);
-int task_only_gradients(const struct task *t, const struct spans *s);
+/* May a sum be taken?  Not of o and lse of softmax, not of inputs. */
+int task_only_sums(const struct task *t, const struct spans *s);
+
+/* ---- Operands (check_op.c) ----------------------------------------------- */
+
+/* What operand i holds: all of it `what`, of the heads that its buffer says. */
+int operand_read(const struct task *t, int64_t i, int what,
+                 struct spans *out);
+/* The same, of states of either side, and zeros. */
+int operand_state(const struct task *t, struct tile x, struct spans *out);
+/* Its tokens, which must be the same in all heads; -1: a finding. */
+int32_t operand_tokens(const struct task *t, int64_t i,
+                       const struct spans *s);
+/* Add the new spans to what operand i holds, or store them. */
+int operand_put(const struct task *t, int64_t i, struct spans *new);
+/* o or lse is of all keys that its tokens see. */
+int operand_complete(const struct task *t, int64_t i, const struct spans *s);
+/* The same rows and heads as `what`, with this history. */
+void spans_as(const struct spans *from, int what, int32_t node,
+              struct spans *out);
+/* One meaning for all rows and heads of a tile of zeros. */
+void spans_zero(const struct task *t, struct tile x, struct spans *out);
 
 /* ---- Steps of the checker ------------------------------------------------ */
 
 /* Operands are of the number, shape and access that the op wants
- * (check_shape.c). 0 or -1. */
+ * (check_shape.c, of ops that compute: check_shape_op.c). 0 or -1. */
 int check_shapes(struct checker *c);
+int check_compute_shape(const struct task *t);
 /* One message's tiles agree on both sides; so do slices. */
 int check_same_shape(const struct task *a, struct tile from,
                      const struct task *b, struct tile to);
+
+struct shape {
+    int64_t rows;
+    int32_t heads, width, first;        /* first: global head */
+    enum dtype dtype;
+};
+struct shape task_shape(const struct task *t, int64_t i);
+/* Findings of one op: operand i has these rows, heads, width (below 0: any); is
+ * fp32; their number; their access: 'r', 'w', 'u' update, or 'x' for write or
+ * update, one letter an operand, the last for all that follow. */
+int check_size(const struct task *t, int64_t i, int64_t rows, int64_t heads,
+               int64_t width);
+int check_fp32(const struct task *t, int64_t i);
+int check_count(const struct task *t, int64_t n);
+int check_access(const struct task *t, const char *letters);
 
 /* Conflicting uses of memory are ordered (check_order.c). 0 or -1. */
 int check_order(struct checker *c);
 
 /* Run all ops; 0, or -1: a finding (check_run.c). */
 int check_run(struct checker *c);
-/* What ops mean (check_op.c, check_move.c). 0 or -1. */
+/* What ops mean. 0 or -1.  check_op.c, of scores check_scores.c, of linear
+ * attention check_linear.c, of parts of a merge check_reduce.c. */
 int check_compute(const struct task *t);
+int compute_scores(const struct task *t);
+int compute_softmax(const struct task *t);
+int compute_softmax_backward(const struct task *t);
+int compute_weigh(const struct task *t);
+int compute_weigh_transposed(const struct task *t);
+int compute_state(const struct task *t);
+int compute_state_scan(const struct task *t);
+int compute_linear_intra(const struct task *t);
+int compute_linear_inter(const struct task *t);
+int compute_linear_intra_backward(const struct task *t);
+int compute_linear_inter_dq(const struct task *t);
+int compute_linear_inter_dkv(const struct task *t);
+int compute_rescale(const struct task *t);
+int compute_normalize(const struct task *t);
+
+/* Messages and collectives (check_move.c). */
 int check_message(const struct task *send, const struct task *recv);
 int check_collective(struct checker *c, const struct entry *members,
                      int64_t n);
+/* A member of a collective. */
+struct member {
+    struct task task;
+    struct collective_shape shape;
+};
+/* All-reduces and the scan (check_reduce.c). */
+int check_reduction(const struct member *m, int64_t n);
+/* States move on: their decay is lambda^span more. */
+void states_carry(struct spans *s, int64_t span);
 
 /* Is the history of these tokens all that is visible to (of) them under these
  * query heads, once each?  If not, prover.text says why (check_prove.c). */
 int check_claim(struct checker *c, struct claim claim);
-/* The same for spans in a tile of `heads` heads. */
+/* check_claim() for spans in a tile of `heads` heads. */
 int check_complete(struct checker *c, const struct spans *s, int32_t heads,
-                   enum side side);
+                   enum side side, int linear);
 void prover_clear(struct prover *p);
+/* Pairs of n leaves under one head, each visible and there only once; -1: not
+ * sure (check_rows.c). */
+int64_t rows_pairs(struct checker *c, const struct claim *claim,
+                   const int32_t *leaves, int64_t n);
 
 /* Outputs of all ranks (check_cover.c). 0 or -1. */
 int check_outputs(struct checker *c);
@@ -249,7 +353,8 @@ int check_outputs(struct checker *c);
 /* The same by counting every triple, for small jobs (check_bitmap.c): `spans`
  * of an output of `tensor`, known to hold the tokens that it should. */
 struct bitmap;
-struct bitmap *bitmap_create(struct checker *c, enum tensor_name tensor);
+struct bitmap *bitmap_create(struct checker *c, enum tensor_name tensor,
+                             int linear);
 void bitmap_add(struct bitmap *m, const struct spans *spans);
 int bitmap_complete(const struct bitmap *m);
 void bitmap_destroy(struct bitmap *m);

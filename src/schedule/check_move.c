@@ -37,12 +37,6 @@ int check_message(const struct task *send, const struct task *recv)
     return 0;
 }
 
-/* A member of a collective. */
-struct member {
-    struct task task;
-    struct collective_shape shape;
-};
-
 /* Everything that member a sends to member b. */
 static int move_slices(const struct member *a, const struct member *b)
 {
@@ -82,7 +76,7 @@ static int reduce_slices(const struct member *m)
                                                             c.result[i].tile))
                 return task_fail(t, "slice %d is not of the result's size",
                                  (int)k);
-            if (task_read(t, slice, in) || task_only_gradients(t, in)
+            if (task_read(t, slice, in) || task_only_sums(t, in)
                 || (k > 0 && task_zip(t, acc, in, pair_add, out)))
                 return -1;
             spans_swap(acc, k > 0 ? out : in);
@@ -114,7 +108,8 @@ int check_collective(struct checker *c, const struct entry *members,
         m[i].task = task_at(c, members[i].rank, members[i].op);
         m[i].shape = op_collective(m[i].task.s, m[i].task.op);
     }
-    int result = run_collective(m, n);
+    int result = collective_reduces(m->task.op->collective)
+        ? check_reduction(m, n) : run_collective(m, n);
     free(m);
     return result;
 }

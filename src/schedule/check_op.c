@@ -6,18 +6,33 @@
 
 #include "schedule/check_internal.h"
 
+/* ---- Operands ------------------------------------------------------------ */
+
 static int read_operand(const struct task *t, int64_t i, struct spans *out)
 {
     return task_read(t, t->o[i].tile, out);
 }
 
-/* All of it is `what`, of the heads that the buffer says. */
-static int read_as(const struct task *t, int64_t i, int what,
-                   struct spans *out)
+/* Heads are those that the buffer says. */
+static int same_heads(const struct task *t, struct tile x,
+                      const struct spans *s)
 {
-    const struct tile *x = &t->o[i].tile;
-    int32_t first = t->s->buffers[x->buffer].head_first + x->head_first;
+    const struct buffer *b = &t->s->buffers[x.buffer];
 
+    for (int64_t k = 0; k < s->n; k++) {
+        const struct span *y = &s->list[k];
+        int32_t head = b->head_first + x.head_first + y->head;
+        if (y->what != WHAT_ZERO && y->of_head != head)
+            return task_fail(t, "%s holds head %d where head %d is wanted",
+                             pool_label_get(t->s->pool, b->label), y->of_head,
+                             head);
+    }
+    return 0;
+}
+
+int operand_read(const struct task *t, int64_t i, int what,
+                 struct spans *out)
+{
     if (read_operand(t, i, out))
         return -1;
     for (int64_t k = 0; k < out->n; k++) {
@@ -26,38 +41,25 @@ static int read_as(const struct task *t, int64_t i, int what,
             return task_fail(t, "%s holds %s of token %lld where %s is wanted",
                              task_label(t, i), what_name(s->what),
                              (long long)s->token, what_name(what));
-        if (s->of_head != first + s->head)
-            return task_fail(t, "%s holds head %d where head %d is wanted",
-                             task_label(t, i), s->of_head,
-                             first + s->head);
     }
-    return 0;
+    return same_heads(t, t->o[i].tile, out);
 }
 
-static void write_operand(const struct task *t, int64_t i,
-                          const struct spans *in)
+int operand_state(const struct task *t, struct tile x, struct spans *out)
 {
-    task_write(t, t->o[i].tile, in);
-}
-
-/* The same rows and heads as `what`, with this history. */
-static void as_result(const struct spans *from, int what, int32_t node,
-                      struct spans *out)
-{
-    out->n = 0;
-    for (int64_t i = 0; i < from->n; i++) {
-        struct span x = from->list[i];
-        x.what = what;
-        x.node = node;
-        spans_push(out, x);
+    if (task_read(t, x, out))
+        return -1;
+    for (int64_t k = 0; k < out->n; k++) {
+        int what = out->list[k].what;
+        if (what != WHAT_STATE_K && what != WHAT_STATE_Q && what != WHAT_ZERO)
+            return task_fail(t, "holds %s where a state is wanted",
+                             what_name(what));
     }
+    return same_heads(t, x, out);
 }
 
-/* ---- Attend -------------------------------------------------------------- */
-
-/* Tokens of a tile whose heads all hold the same ones; -1: they do not. */
-static int32_t tile_tokens(const struct task *t, int64_t i,
-                           const struct spans *s)
+int32_t operand_tokens(const struct task *t, int64_t i,
+                       const struct spans *s)
 {
     int32_t heads = t->o[i].tile.head_count;
     int32_t list = spans_tokens(t->c->tokens, s, 0);
@@ -71,29 +73,7 @@ static int32_t tile_tokens(const struct task *t, int64_t i,
     return list;
 }
 
-/* q and k of operands 0 and 1; the history that the attend adds. */
-static int32_t read_qkv(const struct task *t, struct spans *q,
-                        struct spans *k)
-{
-    struct spans *v = &t->c->scratch[11];
-    int64_t n;
-
-    if (read_as(t, 0, TENSOR_Q, q) || read_as(t, 1, TENSOR_K, k)
-        || read_as(t, 2, TENSOR_V, v) || task_zip(t, k, v, pair_token, NULL))
-        return -1;
-    struct tile qt = t->o[0].tile;
-    struct leaf leaf = { tile_tokens(t, 0, q), tile_tokens(t, 1, k),
-                         t->op->segments,
-                         t->s->buffers[qt.buffer].head_first + qt.head_first,
-                         qt.head_count };
-    if (leaf.q < 0 || leaf.k < 0)
-        return -1;
-    pool_segments_get(t->s->pool, leaf.segments, &n);
-    return n && leaf.heads ? history_leaf(&t->c->history, leaf) : 0;
-}
-
-/* Add the new spans to what operand i holds, or store them. */
-static int put(const struct task *t, int64_t i, struct spans *new)
+int operand_put(const struct task *t, int64_t i, struct spans *new)
 {
     struct spans *old = &t->c->scratch[9], *sum = &t->c->scratch[10];
 
@@ -102,8 +82,61 @@ static int put(const struct task *t, int64_t i, struct spans *new)
             return -1;
         new = sum;
     }
-    write_operand(t, i, new);
+    task_write(t, t->o[i].tile, new);
     return 0;
+}
+
+int operand_complete(const struct task *t, int64_t i, const struct spans *s)
+{
+    if (check_complete(t->c, s, t->o[i].tile.head_count, SIDE_QUERY, 0))
+        return task_fail(t, "%s is not final: %s", task_label(t, i),
+                         t->c->prover.text);
+    return 0;
+}
+
+void spans_as(const struct spans *from, int what, int32_t node,
+              struct spans *out)
+{
+    out->n = 0;
+    for (int64_t i = 0; i < from->n; i++) {
+        struct span x = from->list[i];
+        x.what = what;
+        x.node = node;
+        x.max = 0;
+        spans_push(out, x);
+    }
+}
+
+void spans_zero(const struct task *t, struct tile x, struct spans *out)
+{
+    out->n = 0;
+    spans_push(out, (struct span){ .rows = tile_row_count(t->s, x),
+                                   .heads = x.head_count,
+                                   .what = WHAT_ZERO });
+}
+
+/* ---- Attend -------------------------------------------------------------- */
+
+/* q and k of operands 0 and 1; the history that the attend adds. */
+static int32_t read_qkv(const struct task *t, struct spans *q,
+                        struct spans *k)
+{
+    struct spans *v = &t->c->scratch[11];
+    int64_t n;
+
+    if (operand_read(t, 0, TENSOR_Q, q) || operand_read(t, 1, TENSOR_K, k)
+        || operand_read(t, 2, TENSOR_V, v)
+        || task_zip(t, k, v, pair_token, NULL))
+        return -1;
+    struct tile qt = t->o[0].tile;
+    struct leaf leaf = { operand_tokens(t, 0, q), operand_tokens(t, 1, k),
+                         t->op->segments,
+                         t->s->buffers[qt.buffer].head_first + qt.head_first,
+                         qt.head_count, 0 };
+    if (leaf.q < 0 || leaf.k < 0)
+        return -1;
+    pool_segments_get(t->s->pool, leaf.segments, &n);
+    return n && leaf.heads ? history_leaf(&t->c->history, leaf) : 0;
 }
 
 static int compute_attend(const struct task *t)
@@ -118,18 +151,9 @@ static int compute_attend(const struct task *t)
         && (read_operand(t, 3, o) || read_operand(t, 4, lse)
             || task_zip(t, o, lse, pair_partial, NULL)))
         return -1;
-    as_result(q, TENSOR_O, node, o);
-    as_result(q, TENSOR_LSE, node, lse);
-    return put(t, 3, o) || put(t, 4, lse) ? -1 : 0;
-}
-
-/* lse and o in backward: of all keys. */
-static int complete(const struct task *t, int64_t i, const struct spans *s)
-{
-    if (check_complete(t->c, s, t->o[i].tile.head_count, SIDE_QUERY))
-        return task_fail(t, "%s is not final: %s", task_label(t, i),
-                         t->c->prover.text);
-    return 0;
+    spans_as(q, TENSOR_O, node, o);
+    spans_as(q, TENSOR_LSE, node, lse);
+    return operand_put(t, 3, o) || operand_put(t, 4, lse) ? -1 : 0;
 }
 
 static int compute_attend_backward(const struct task *t)
@@ -142,17 +166,18 @@ static int compute_attend_backward(const struct task *t)
     if (node < 0)
         return -1;
     for (int64_t i = 3; i < 6; i++)
-        if (read_as(t, i, what[i - 3], x) || task_zip(t, q, x, pair_token, NULL)
-            || (i == 4 && complete(t, i, x)))
+        if (operand_read(t, i, what[i - 3], x)
+            || task_zip(t, q, x, pair_token, NULL)
+            || (i == 4 && operand_complete(t, i, x)))
             return -1;
-    as_result(q, TENSOR_DQ, node, x);
-    if (put(t, 6, x))
+    spans_as(q, TENSOR_DQ, node, x);
+    if (operand_put(t, 6, x))
         return -1;
-    as_result(k, TENSOR_DK, node, x);
-    if (put(t, 7, x))
+    spans_as(k, TENSOR_DK, node, x);
+    if (operand_put(t, 7, x))
         return -1;
-    as_result(k, TENSOR_DV, node, x);
-    return put(t, 8, x);
+    spans_as(k, TENSOR_DV, node, x);
+    return operand_put(t, 8, x);
 }
 
 /* ---- The others ---------------------------------------------------------- */
@@ -161,11 +186,11 @@ static int compute_delta(const struct task *t)
 {
     struct spans *o = &t->c->scratch[0], *d_o = &t->c->scratch[1];
 
-    if (read_as(t, 0, TENSOR_O, o) || read_as(t, 1, TENSOR_DO, d_o)
-        || task_zip(t, o, d_o, pair_token, NULL) || complete(t, 0, o))
+    if (operand_read(t, 0, TENSOR_O, o) || operand_read(t, 1, TENSOR_DO, d_o)
+        || task_zip(t, o, d_o, pair_token, NULL) || operand_complete(t, 0, o))
         return -1;
-    as_result(o, WHAT_DELTA, 0, d_o);
-    write_operand(t, 2, d_o);
+    spans_as(o, WHAT_DELTA, 0, d_o);
+    task_write(t, t->o[2].tile, d_o);
     return 0;
 }
 
@@ -186,8 +211,8 @@ static int compute_merge(const struct task *t)
             spans_swap(acc[x], i > first ? out : in[x]);
         }
     }
-    write_operand(t, 0, acc[0]);
-    write_operand(t, 1, acc[1]);
+    task_write(t, t->o[0].tile, acc[0]);
+    task_write(t, t->o[1].tile, acc[1]);
     return 0;
 }
 
@@ -195,23 +220,18 @@ static int compute_sum(const struct task *t)
 {
     struct spans *acc = &t->c->scratch[0], *in = &t->c->scratch[1];
     struct spans *out = &t->c->scratch[2];
-    const struct tile *d = &t->o[0].tile;
     int64_t first = t->o[0].access == ACCESS_UPDATE ? 0 : 1;
 
-    if (first == t->n) {
-        acc->n = 0;
-        spans_push(acc, (struct span){
-            .rows = tile_row_count(t->s, *d), .heads = d->head_count,
-            .what = WHAT_ZERO });
-    }
+    if (first == t->n)
+        spans_zero(t, t->o[0].tile, acc);
     for (int64_t i = first; i < t->n; i++) {
         if (read_operand(t, i, in)
-            || (t->n - first > 1 && task_only_gradients(t, in))
+            || (t->n - first > 1 && task_only_sums(t, in))
             || (i > first && task_zip(t, acc, in, pair_add, out)))
             return -1;
         spans_swap(acc, i > first ? out : in);
     }
-    write_operand(t, 0, acc);
+    task_write(t, t->o[0].tile, acc);
     return 0;
 }
 
@@ -221,7 +241,7 @@ static int compute_copy(const struct task *t)
 
     if (read_operand(t, 1, x))
         return -1;
-    write_operand(t, 0, x);
+    task_write(t, t->o[0].tile, x);
     return 0;
 }
 
@@ -232,6 +252,20 @@ static int (*const computes[OP_KINDS])(const struct task *) = {
     [OP_MERGE] = compute_merge,
     [OP_SUM] = compute_sum,
     [OP_COPY] = compute_copy,
+    [OP_RESCALE] = compute_rescale,
+    [OP_NORMALIZE] = compute_normalize,
+    [OP_SCORES] = compute_scores,
+    [OP_SOFTMAX] = compute_softmax,
+    [OP_SOFTMAX_BACKWARD] = compute_softmax_backward,
+    [OP_WEIGH] = compute_weigh,
+    [OP_WEIGH_TRANSPOSED] = compute_weigh_transposed,
+    [OP_STATE] = compute_state,
+    [OP_STATE_SCAN] = compute_state_scan,
+    [OP_LINEAR_INTRA] = compute_linear_intra,
+    [OP_LINEAR_INTER] = compute_linear_inter,
+    [OP_LINEAR_INTRA_BACKWARD] = compute_linear_intra_backward,
+    [OP_LINEAR_INTER_DQ] = compute_linear_inter_dq,
+    [OP_LINEAR_INTER_DKV] = compute_linear_inter_dkv,
 };
 
 int check_compute(const struct task *t)

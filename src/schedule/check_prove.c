@@ -12,16 +12,15 @@
 #include <string.h>
 
 enum { MOST_LEAVES = 1 << 22 };        /* of a sum that doubles itself */
+enum { MANY_RUNS = 8 };         /* of tokens: more are proved by rows */
 
 /* Below, x are the tokens asked about (queries, or keys for dK and dV), y the
- * tokens of the other side: x sees y iff they are of one sequence and least <=
- * x - y <= most. */
+ * tokens of the other side. */
 struct proof {
     struct checker *c;
     struct claim claim;
     const struct run *tokens;   /* of claim.tokens */
     int64_t n_tokens;
-    int64_t least, most;        /* of x - y; BAND_LOW, BAND_HIGH: none */
     int64_t pairs;              /* found so far, under one head */
 };
 
@@ -45,54 +44,22 @@ static const char *own_side(const struct proof *p)
 
 /* ---- What is visible ----------------------------------------------------- */
 
-/* Sequence of a packed token; empty sequences hold none. */
-static int64_t sequence_of(const struct job *job, int64_t token)
+/* The same pairs from the other side. */
+static struct rect turned(struct rect r)
 {
-    int64_t low = 0, high = job->sequences;
-
-    while (high - low > 1) {
-        int64_t middle = (low + high) / 2;
-        if (job->offsets[middle] <= token)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
+    return (struct rect){ r.y, r.x, -r.high, -r.low };
 }
 
-static struct run sequence_run(const struct job *job, int64_t i)
+/* To queries and keys, or back. */
+static struct rect as_queries(const struct proof *p, struct rect r)
 {
-    return (struct run){ job->offsets[i], 1, job->lengths[i] };
+    return p->claim.side == SIDE_KEY ? turned(r) : r;
 }
 
-/* Visible pairs of the rect. */
-static int64_t visible_within(const struct proof *p, struct rect r)
+static int is_visible(const struct proof *p, struct rect r, int64_t pairs)
 {
-    const struct job *job = p->c->job;
-    int64_t pairs = 0;
-
-    if (r.x.count == 0)
-        return 0;
-    for (int64_t i = sequence_of(job, r.x.first);
-         i < job->sequences && job->offsets[i] <= run_last(r.x); i++) {
-        struct run all = sequence_run(job, i);
-        pairs += rect_pairs(rect_meet(r, (struct rect){ all, all, p->least,
-                                                        p->most }));
-    }
-    return pairs;
-}
-
-/* The usual case, without counting. */
-static int clearly_visible(const struct proof *p, const struct rect *r)
-{
-    const struct job *job = p->c->job;
-    struct run all = sequence_run(job, sequence_of(job, r->x.first));
-    int64_t end = all.first + all.count;
-
-    return run_last(r->x) < end && r->y.first >= all.first
-        && run_last(r->y) < end
-        && max64(r->low, r->x.first - run_last(r->y)) >= p->least
-        && min64(r->high, run_last(r->x) - r->y.first) <= p->most;
+    r = as_queries(p, r);
+    return mask_covers(p->c->job, &r) || mask_pairs(p->c->job, r) == pairs;
 }
 
 static int64_t visible_to_tokens(const struct proof *p)
@@ -101,8 +68,8 @@ static int64_t visible_to_tokens(const struct proof *p)
     int64_t pairs = 0;
 
     for (int64_t i = 0; i < p->n_tokens; i++)
-        pairs += visible_within(p, (struct rect){ p->tokens[i], all, BAND_LOW,
-                                                  BAND_HIGH });
+        pairs += mask_pairs(p->c->job, as_queries(p, (struct rect){
+            p->tokens[i], all, BAND_LOW, BAND_HIGH }));
     return pairs;
 }
 
@@ -115,7 +82,7 @@ static int push_rect(struct proof *p, struct rect r)
 
     if (pairs == 0)
         return 0;
-    if (!clearly_visible(p, &r) && visible_within(p, r) != pairs)
+    if (!is_visible(p, r, pairs))
         return disproved(p, "%s tokens %lld .. %lld meet tokens %lld .. %lld "
                          "beyond the mask", own_side(p),
                          (long long)r.x.first, (long long)run_last(r.x),
@@ -129,8 +96,7 @@ static int push_rect(struct proof *p, struct rect r)
  * and keep its tokens only. */
 static int push_of_claim(struct proof *p, struct rect r, int restricted)
 {
-    if (p->claim.side == SIDE_KEY)
-        r = (struct rect){ r.y, r.x, -r.high, -r.low };
+    r = as_queries(p, r);
     if (!restricted)
         return push_rect(p, r);
     for (int64_t i = 0; i < p->n_tokens; i++) {
@@ -254,13 +220,12 @@ static int disjoint(struct proof *p)
                      (long long)run_last(both.y));
 }
 
-/* Under query heads head .. *end, which no leaf tells apart. */
-static int prove_heads(struct proof *p, int32_t head, int32_t *end)
+/* The leaves under head .. *end, which no leaf tells apart, in w->active. */
+static int find_active(struct proof *p, int32_t head, int32_t *end)
 {
     struct prover *w = &p->c->prover;
 
-    w->n = 0;
-    p->pairs = 0;
+    w->n_active = 0;
     for (int64_t i = 0; i < w->n_leaves; i++) {
         const struct leaf *leaf = &p->c->history.leaves[w->leaves[i]];
         int32_t first = leaf->head, last = first + leaf->heads;
@@ -268,10 +233,32 @@ static int prove_heads(struct proof *p, int32_t head, int32_t *end)
             *end = first;
         if (last > head && last < *end)
             *end = last;
-        if (first <= head && head < last && push_leaf(p, leaf))
-            return -1;
+        if (first > head || head >= last)
+            continue;
+        if (leaf->linear != p->claim.linear)
+            return disproved(p, "%s attention is summed up where it is %s",
+                             attention_names[leaf->linear],
+                             attention_names[p->claim.linear]);
+        ARRAY_PUSH(w->active, w->n_active, w->active_cap, w->leaves[i]);
     }
+    return 0;
+}
+
+static int prove_heads(struct proof *p, int32_t head, int32_t *end)
+{
+    struct prover *w = &p->c->prover;
     int64_t visible = visible_to_tokens(p);
+
+    if (find_active(p, head, end))
+        return -1;
+    if (p->n_tokens > MANY_RUNS
+        && rows_pairs(p->c, &p->claim, w->active, w->n_active) == visible)
+        return 0;
+    w->n = 0;
+    p->pairs = 0;
+    for (int64_t i = 0; i < w->n_active; i++)
+        if (push_leaf(p, &p->c->history.leaves[w->active[i]]))
+            return -1;
     if (disjoint(p))
         return -1;
     if (p->pairs != visible)
@@ -284,16 +271,6 @@ static int prove_heads(struct proof *p, int32_t head, int32_t *end)
     return 0;
 }
 
-static void set_mask(struct proof *p)
-{
-    const struct mask *m = &p->c->job->mask;
-    int64_t low = m->right < 0 ? BAND_LOW : -m->right;
-    int64_t high = m->left < 0 ? BAND_HIGH : m->left;
-
-    p->least = p->claim.side == SIDE_QUERY ? low : -high;
-    p->most = p->claim.side == SIDE_QUERY ? high : -low;
-}
-
 static int prove(struct checker *c, struct claim claim)
 {
     struct proof p = { .c = c, .claim = claim };
@@ -301,7 +278,6 @@ static int prove(struct checker *c, struct claim claim)
     int32_t last = claim.head + claim.heads, end;
 
     p.tokens = pool_rows_get(c->tokens, claim.tokens, &p.n_tokens);
-    set_mask(&p);
     w->n_leaves = 0;
     if (history_leaves(&c->history, claim.node, MOST_LEAVES, &w->leaves,
                        &w->n_leaves, &w->leaves_cap))
@@ -366,6 +342,7 @@ void prover_clear(struct prover *p)
 {
     free(p->rects);
     free(p->leaves);
+    free(p->active);
     free(p->known);
     *p = (struct prover){ 0 };
 }

@@ -6,12 +6,6 @@
 
 #include "schedule/check_internal.h"
 
-struct shape {
-    int64_t rows;
-    int32_t heads, width, first;        /* first: global head */
-    enum dtype dtype;
-};
-
 static struct shape shape_of(const struct schedule *s, struct tile t)
 {
     const struct buffer *b = &s->buffers[t.buffer];
@@ -20,7 +14,7 @@ static struct shape shape_of(const struct schedule *s, struct tile t)
                            b->head_first + t.head_first, b->dtype };
 }
 
-static struct shape shape(const struct task *t, int64_t i)
+struct shape task_shape(const struct task *t, int64_t i)
 {
     return shape_of(t->s, t->o[i].tile);
 }
@@ -52,6 +46,10 @@ static int check_end(struct checker *c, int64_t rank, const struct buffer *b)
         ? b->tensor >= TENSOR_Q && b->tensor <= TENSOR_DO
         : b->tensor >= TENSOR_O && b->tensor <= TENSOR_DV;
 
+    if (b->layer < 0 || b->layer >= job_layers(c->job)
+        || (b->tensor == TENSOR_LSE
+            && job_attention(c->job, b->layer) == ATTENTION_LINEAR))
+        known = 0;
     if (known && b->head_first >= 0 && b->heads <= heads - b->head_first
         && b->map >= 0 && pool_map_get(c->pool, b->map)->rows == b->rows
         && map_fits(c->job, pool_map_get(c->pool, b->map)))
@@ -102,43 +100,30 @@ static int check_tile(const struct task *t, int64_t i)
     return 0;
 }
 
-/* Kernels take one run of rows. */
-static int check_one_run(const struct task *t)
+int check_access(const struct task *t, const char *letters)
 {
-    for (int64_t i = 0; i < t->n; i++) {
-        int64_t n;
-        const struct run *r = pool_rows_get(t->s->pool, t->o[i].tile.rows, &n);
-        if (n > 1 || (n == 1 && r->count > 1 && r->stride != 1))
-            return task_fail(t, "operand %d is not one run of rows", (int)i);
-    }
-    return 0;
-}
-
-/* access: 'r', 'w', or 'x' for write or update, one letter an operand. */
-static int check_access(const struct task *t, const char *letters)
-{
-    for (int64_t i = 0; i < t->n; i++) {
+    for (int64_t i = 0; i < t->n; letters += letters[1] != 0, i++) {
         enum access a = t->o[i].access;
-        int good = letters[i] == 'r' ? a == ACCESS_READ
-            : letters[i] == 'w' ? a == ACCESS_WRITE : a != ACCESS_READ;
+        int good = *letters == 'r' ? a == ACCESS_READ
+            : *letters == 'w' ? a == ACCESS_WRITE
+            : *letters == 'u' ? a == ACCESS_UPDATE : a != ACCESS_READ;
         if (!good)
             return task_fail(t, "operand %d: wrong access", (int)i);
     }
     return 0;
 }
 
-static int check_count(const struct task *t, int64_t n)
+int check_count(const struct task *t, int64_t n)
 {
     if (t->n != n)
         return task_fail(t, "%d operands instead of %d", (int)t->n, (int)n);
     return 0;
 }
 
-/* Operand i has these rows, heads, width; a number below 0: any. */
-static int check_size(const struct task *t, int64_t i, int64_t rows,
-                      int64_t heads, int64_t width)
+int check_size(const struct task *t, int64_t i, int64_t rows, int64_t heads,
+               int64_t width)
 {
-    struct shape a = shape(t, i);
+    struct shape a = task_shape(t, i);
 
     if ((rows >= 0 && a.rows != rows) || (heads >= 0 && a.heads != heads)
         || (width >= 0 && a.width != width))
@@ -149,144 +134,15 @@ static int check_size(const struct task *t, int64_t i, int64_t rows,
     return 0;
 }
 
-/* What is summed up over several ops is fp32. */
-static int check_accumulator(const struct task *t, int64_t i)
+int check_fp32(const struct task *t, int64_t i)
 {
-    if (t->o[i].access == ACCESS_UPDATE && shape(t, i).dtype != DTYPE_FP32)
-        return task_fail(t, "operand %d accumulates in %s", (int)i,
-                         dtype_name(shape(t, i).dtype));
-    return 0;
-}
-
-static int check_fp32(const struct task *t, int64_t i)
-{
-    if (shape(t, i).dtype != DTYPE_FP32)
+    if (task_shape(t, i).dtype != DTYPE_FP32)
         return task_fail(t, "operand %d is %s instead of fp32", (int)i,
-                         dtype_name(shape(t, i).dtype));
+                         dtype_name(task_shape(t, i).dtype));
     return 0;
 }
 
-/* ---- Kinds --------------------------------------------------------------- */
-
-static int check_segments(const struct task *t)
-{
-    int64_t n;
-
-    if (t->op->segments < 0)
-        return task_fail(t, "no list of segments");
-    const struct segment *s = pool_segments_get(t->s->pool, t->op->segments,
-                                                &n);
-    for (int64_t i = 0; i < n; i++)
-        if (s[i].q_first < 0 || s[i].k_first < 0 || s[i].q_count < 0
-            || s[i].k_count < 0
-            || s[i].q_first + s[i].q_count > shape(t, 0).rows
-            || s[i].k_first + s[i].k_count > shape(t, 1).rows)
-            return task_fail(t, "segment %d is outside of its tiles", (int)i);
-    return 0;
-}
-
-/* q k v, and that the KV heads which the query heads use are there. */
-static int check_qkv(const struct task *t)
-{
-    const struct transformer *f = &t->s->job->transformer;
-    int64_t G = job_group(t->s->job);
-    struct shape q = shape(t, 0), k = shape(t, 1), v = shape(t, 2);
-
-    if (check_one_run(t) || check_segments(t)
-        || check_size(t, 0, -1, -1, f->head_dim)
-        || check_size(t, 1, v.rows, v.heads, f->head_dim)
-        || check_size(t, 2, -1, -1, f->value_dim))
-        return -1;
-    if (q.heads > 0
-        && (k.first != v.first || q.first / G < k.first
-            || (q.first + q.heads - 1) / G >= k.first + k.heads))
-        return task_fail(t, "query heads %d + %d on KV heads %d + %d", q.first,
-                         q.heads, k.first, k.heads);
-    return 0;
-}
-
-static int shape_attend(const struct task *t)
-{
-    const struct transformer *f = &t->s->job->transformer;
-
-    if (check_count(t, 5) || check_access(t, "rrrxx") || check_qkv(t))
-        return -1;
-    struct shape q = shape(t, 0);
-    if (t->o[3].access != t->o[4].access)
-        return task_fail(t, "o and lse differ in access");
-    return check_size(t, 3, q.rows, q.heads, f->value_dim)
-        || check_size(t, 4, q.rows, q.heads, 1) || check_accumulator(t, 3)
-        || check_fp32(t, 4) ? -1 : 0;
-}
-
-static int shape_attend_backward(const struct task *t)
-{
-    const struct transformer *f = &t->s->job->transformer;
-
-    if (check_count(t, 9) || check_access(t, "rrrrrrxxx") || check_qkv(t))
-        return -1;
-    struct shape q = shape(t, 0), k = shape(t, 1);
-    if (check_size(t, 3, q.rows, q.heads, f->value_dim)
-        || check_size(t, 4, q.rows, q.heads, 1)
-        || check_size(t, 5, q.rows, q.heads, 1)
-        || check_size(t, 6, q.rows, q.heads, f->head_dim)
-        || check_size(t, 7, k.rows, k.heads, f->head_dim)
-        || check_size(t, 8, k.rows, k.heads, f->value_dim)
-        || check_fp32(t, 4) || check_fp32(t, 5))
-        return -1;
-    for (int64_t i = 6; i < 9; i++)
-        if (check_accumulator(t, i))
-            return -1;
-    return 0;
-}
-
-static int shape_delta(const struct task *t)
-{
-    if (check_count(t, 3) || check_access(t, "rrw") || check_one_run(t))
-        return -1;
-    struct shape o = shape(t, 0);
-    return check_size(t, 1, o.rows, o.heads, o.width)
-        || check_size(t, 2, o.rows, o.heads, 1) || check_fp32(t, 2) ? -1 : 0;
-}
-
-enum { MOST_SOURCES = 8 };
-
-static int shape_merge(const struct task *t)
-{
-    if (t->n < 4 || t->n > 2 + 2 * MOST_SOURCES || t->n % 2)
-        return task_fail(t, "%d operands", (int)t->n);
-    if (check_access(t, "xxrrrrrrrrrrrrrrrr") || check_one_run(t))
-        return -1;
-    if (t->o[0].access != t->o[1].access)
-        return task_fail(t, "o and lse differ in access");
-    struct shape o = shape(t, 0);
-    for (int64_t i = 0; i < t->n; i++)
-        if (check_size(t, i, o.rows, o.heads, i % 2 ? 1 : o.width)
-            || (i % 2 && check_fp32(t, i)))
-            return -1;
-    return check_accumulator(t, 0);
-}
-
-static int shape_sum(const struct task *t)
-{
-    if (t->n < 1 || t->n > 1 + MOST_SOURCES)
-        return task_fail(t, "%d operands", (int)t->n);
-    if (check_access(t, "xrrrrrrrr") || check_one_run(t))
-        return -1;
-    struct shape d = shape(t, 0);
-    for (int64_t i = 1; i < t->n; i++)
-        if (check_size(t, i, d.rows, d.heads, d.width))
-            return -1;
-    return 0;
-}
-
-static int shape_copy(const struct task *t)
-{
-    if (check_count(t, 2) || check_access(t, "wr"))
-        return -1;
-    struct shape d = shape(t, 0);
-    return check_size(t, 1, d.rows, d.heads, d.width);
-}
+/* ---- Communication ------------------------------------------------------- */
 
 static int shape_message(const struct task *t)
 {
@@ -320,6 +176,36 @@ static int check_group(const struct task *t, int64_t *members)
     return me ? 0 : task_fail(t, "is not in its own group");
 }
 
+/* Tiles of one shape in, the same out, all of them in the staging. */
+static int shape_reduction(const struct task *t)
+{
+    int scan = t->op->collective == EXCLUSIVE_SCAN;
+    int64_t tiles = (t->n - 1) / 2, width = scan, numbers = 0;
+
+    if (t->n < 3 || t->n % 2 == 0
+        || (scan && tiles != 1)
+        || (t->op->collective == ALL_REDUCE_MERGE && tiles != 2))
+        return task_fail(t, "%d operands", (int)t->n);
+    struct shape s = task_shape(t, 0);
+    for (int64_t i = 0; i < t->n; i++) {
+        int last = i == t->n - 1;
+        if (t->o[i].access != (i < tiles ? ACCESS_READ : ACCESS_WRITE))
+            return task_fail(t, "operand %d: wrong access", (int)i);
+        if (check_fp32(t, i)
+            || check_size(t, i, s.rows, s.heads, last ? width : i < tiles ? -1
+                          : task_shape(t, i - tiles).width))
+            return -1;
+        width += i < tiles ? task_shape(t, i).width : 0;
+    }
+    if (!scan)
+        return 0;
+    const int64_t *span = t->op->segments < 0 ? NULL
+        : pool_numbers_get(t->s->pool, t->op->segments, &numbers);
+    if (numbers != 1 || *span < -1)
+        return task_fail(t, "no span of its tokens");
+    return check_size(t, 0, 1, -1, -1);
+}
+
 static int shape_collective(const struct task *t)
 {
     int what = t->op->collective;
@@ -329,6 +215,8 @@ static int shape_collective(const struct task *t)
         return task_fail(t, "no collective %d", what);
     if (check_group(t, &members))
         return -1;
+    if (collective_reduces((enum collective)what))
+        return shape_reduction(t);
     int64_t reads = what == ALL_GATHER ? 1 : members;
     int64_t parts = reads + members + (what == REDUCE_SCATTER);
     if (t->n == 0 || t->n % parts)
@@ -341,17 +229,13 @@ static int shape_collective(const struct task *t)
     return 0;
 }
 
-static int (*const shapes[OP_KINDS])(const struct task *) = {
-    [OP_ATTEND] = shape_attend,
-    [OP_ATTEND_BACKWARD] = shape_attend_backward,
-    [OP_DELTA] = shape_delta,
-    [OP_MERGE] = shape_merge,
-    [OP_SUM] = shape_sum,
-    [OP_COPY] = shape_copy,
-    [OP_SEND] = shape_message,
-    [OP_RECV] = shape_message,
-    [OP_COLLECTIVE] = shape_collective,
-};
+static int check_shape(const struct task *t)
+{
+    if (t->op->kind == OP_COLLECTIVE)
+        return shape_collective(t);
+    return t->op->kind == OP_SEND || t->op->kind == OP_RECV
+        ? shape_message(t) : check_compute_shape(t);
+}
 
 static int check_channel(const struct task *t)
 {
@@ -378,7 +262,7 @@ int check_shapes(struct checker *c)
             for (int64_t k = 0; k < t.n; k++)
                 if (check_tile(&t, k))
                     return -1;
-            if (shapes[t.op->kind](&t))
+            if (check_shape(&t))
                 return -1;
         }
     return 0;

@@ -9,8 +9,14 @@
 
 const char *what_name(int what)
 {
-    return what == WHAT_DELTA ? "delta" : what == WHAT_ZERO ? "zeros"
-        : tensor_names[what];
+    static const char *const names[WHATS] = {
+        [WHAT_DELTA] = "delta", [WHAT_ZERO] = "zeros", [WHAT_MAX] = "max",
+        [WHAT_NUM] = "num", [WHAT_DEN] = "den", [WHAT_SCORES] = "scores",
+        [WHAT_WEIGHTS] = "weights", [WHAT_DP] = "dp", [WHAT_DS] = "ds",
+        [WHAT_STATE_K] = "state of keys", [WHAT_STATE_Q] = "state of queries",
+    };
+
+    return what < TENSORS ? tensor_names[what] : names[what];
 }
 
 void spans_push(struct spans *s, struct span x)
@@ -103,4 +109,20 @@ int tokens_equal(const struct pool *tokens, int32_t a, int32_t b)
         j += right == step;
     }
     return 1;
+}
+
+int32_t tokens_join(struct pool *tokens, int32_t a, int32_t b)
+{
+    struct run *runs = NULL;
+    int64_t n, m, i = 0, j = 0, count = 0, cap = 0;
+    const struct run *r = pool_rows_get(tokens, a, &n);
+    const struct run *q = pool_rows_get(tokens, b, &m);
+
+    while (i < n || j < m) {
+        int left = j == m || (i < n && r[i].first <= q[j].first);
+        runs_push(&runs, &count, &cap, left ? r[i++] : q[j++]);
+    }
+    int32_t list = pool_rows(tokens, runs, count);
+    free(runs);
+    return list;
 }

@@ -31,8 +31,9 @@ struct timing {
     wide *start, *end;          /* by event */
     struct count *to, *from;    /* critical paths from the start to an event,
                                    from an event to the finish */
-    /* Units of time: 1 / (largest message x pairs of all attends). */
-    wide per_pair, per_byte;
+    int by_flops;               /* weights of products: else by pairs */
+    /* Units of time: 1 / (largest message x weight of all products). */
+    wide per_weight, per_byte;
     struct edge *edges;         /* into the event at hand */
     int64_t n, cap;
 };
@@ -61,26 +62,48 @@ static int is_attend(const struct op *op)
     return op->kind == OP_ATTEND || op->kind == OP_ATTEND_BACKWARD;
 }
 
-/* One mean over the non-empty attends of both passes: an attend takes pairs /
+/* Attends alone compare by their pairs. */
+static int has_other_products(const struct checker *c)
+{
+    for (int64_t r = 0; r < c->ranks; r++)
+        for (int64_t i = 0; i < c->schedules[r]->n_ops; i++) {
+            const struct op *op = &c->schedules[r]->ops[i];
+            if (op_is_product(op) && !is_attend(op))
+                return 1;
+        }
+    return 0;
+}
+
+static int64_t weight(const struct timing *t, const struct op *op,
+                      const struct work *w)
+{
+    if (!op_is_product(op))
+        return 0;
+    return t->by_flops ? (int64_t)w->flops : w->pairs;
+}
+
+/* One mean over the non-empty products of both passes: a product takes weight /
  * (sum / number), a message bytes / largest. */
 static void set_units(struct timing *t)
 {
-    int64_t sum = 0, number = 0, largest = 0;
+    int64_t number = 0, largest = 0;
+    wide sum = 0;
 
+    t->by_flops = has_other_products(t->c);
     for (int64_t r = 0; r < t->c->ranks; r++) {
         const struct schedule *s = t->c->schedules[r];
         for (int64_t i = 0; i < s->n_ops; i++) {
             const struct op *op = &s->ops[i];
-            if (!is_message(op) && !is_attend(op))
+            if (!is_message(op) && !op_is_product(op))
                 continue;
             struct work w = op_work(s, op);
-            sum += w.pairs;
-            number += w.pairs > 0;
+            sum += weight(t, op, &w);
+            number += weight(t, op, &w) > 0;
             largest = max64(largest, w.sent_bytes);
         }
     }
-    t->per_pair = (wide)number * max64(largest, 1);
-    t->per_byte = max64(sum, 1);
+    t->per_weight = (wide)number * max64(largest, 1);
+    t->per_byte = sum ? sum : 1;
 }
 
 /* The longest of its ops: members of a collective differ. */
@@ -92,11 +115,11 @@ static wide cost(const struct timing *t, int64_t event)
     for (int64_t i = e->first[event]; i < e->first[event + 1]; i++) {
         const struct schedule *s = t->c->schedules[e->entries[i].rank];
         const struct op *op = &s->ops[e->entries[i].op];
-        if (!is_message(op) && !is_attend(op))
+        if (!is_message(op) && !op_is_product(op))
             continue;
         struct work w = op_work(s, op);
-        wide takes = is_attend(op) ? w.pairs * t->per_pair
-            : w.sent_bytes * t->per_byte;
+        wide takes = is_message(op) ? w.sent_bytes * t->per_byte
+            : weight(t, op, &w) * t->per_weight;
         longest = takes > longest ? takes : longest;
     }
     return longest;

@@ -92,8 +92,7 @@ int pair_token(const struct task *t, struct span *a, const struct span *b)
     return 0;
 }
 
-static int same_meaning(const struct task *t, struct span *a,
-                        const struct span *b)
+int pair_meaning(const struct task *t, struct span *a, const struct span *b)
 {
     if (pair_token(t, a, b))
         return -1;
@@ -110,7 +109,7 @@ int pair_partial(const struct task *t, struct span *a, const struct span *b)
     if (a->what != TENSOR_O || b->what != TENSOR_LSE)
         return task_fail(t, "%s and %s where o and lse are wanted",
                          what_name(a->what), what_name(b->what));
-    if (same_meaning(t, a, b))
+    if (pair_meaning(t, a, b))
         return -1;
     if (a->node != b->node)
         return task_fail(t, "o and lse of token %lld are of different sums",
@@ -118,7 +117,26 @@ int pair_partial(const struct task *t, struct span *a, const struct span *b)
     return 0;
 }
 
-/* Two partials, or two gradients, make one. */
+static int is_state(int what)
+{
+    return what == WHAT_STATE_K || what == WHAT_STATE_Q;
+}
+
+/* Without decay it does not matter to which token a state refers. */
+static int add_states(const struct task *t, struct span *a,
+                      const struct span *b)
+{
+    if (t->c->job->linear.slopes && a->token != b->token)
+        return task_fail(t, "states that refer to tokens %lld and %lld are "
+                         "added", (long long)a->token, (long long)b->token);
+    if (a->of_head != b->of_head)
+        return task_fail(t, "states of heads %d and %d are added", a->of_head,
+                         b->of_head);
+    a->node = tokens_join(t->c->tokens, a->node, b->node);
+    return 0;
+}
+
+/* Two partials, two gradients or two states make one. */
 int pair_add(const struct task *t, struct span *a, const struct span *b)
 {
     if (b->what == WHAT_ZERO)
@@ -130,22 +148,33 @@ int pair_add(const struct task *t, struct span *a, const struct span *b)
     if (a->what != b->what)
         return task_fail(t, "%s is added to %s", what_name(b->what),
                          what_name(a->what));
-    if (same_meaning(t, a, b))
+    if (is_state(a->what))
+        return add_states(t, a, b);
+    if (pair_meaning(t, a, b))
         return -1;
+    if (a->max != b->max)
+        return task_fail(t, "%s relative to one max is added to %s relative "
+                         "to another", what_name(b->what), what_name(a->what));
     a->node = history_join(&t->c->history, a->node, b->node);
     return 0;
 }
 
-static int is_gradient(int what)
+/* Outputs of linear attention have no lse and are plain sums. */
+static int is_linear_output(const struct task *t, const struct span *x)
 {
-    return what == TENSOR_DQ || what == TENSOR_DK || what == TENSOR_DV
-        || what == WHAT_ZERO;
+    return x->what == TENSOR_O && x->node
+        && history_any(&t->c->history, x->node)->linear;
 }
 
-int task_only_gradients(const struct task *t, const struct spans *s)
+int task_only_sums(const struct task *t, const struct spans *s)
 {
+    static const char sums[WHATS] = {
+        [TENSOR_DQ] = 1, [TENSOR_DK] = 1, [TENSOR_DV] = 1, [WHAT_ZERO] = 1,
+        [WHAT_NUM] = 1, [WHAT_DEN] = 1, [WHAT_STATE_K] = 1, [WHAT_STATE_Q] = 1,
+    };
+
     for (int64_t i = 0; i < s->n; i++)
-        if (!is_gradient(s->list[i].what))
+        if (!sums[s->list[i].what] && !is_linear_output(t, &s->list[i]))
             return task_fail(t, "adds up %s", what_name(s->list[i].what));
     return 0;
 }

@@ -97,7 +97,99 @@ static int64_t goal_tiles_bytes(const struct schedule *s,
     return bytes;
 }
 
-/* A collective: its messages between a start (l<op>) and an end (l<op>e). */
+/* One message between the start (l<op>) and the end (l<op>e) of a collective;
+ * `name` tells it from its others. */
+struct goal_message {
+    int64_t op;
+    const char *name;
+    int64_t bytes;
+    int32_t peer;
+    int is_recv;
+    int tag;
+};
+
+static void goal_message(FILE *out, struct goal_message m, int64_t number)
+{
+    if (m.bytes == 0)
+        return;
+    fprintf(out, "l%" PRId64 "%s%" PRId64 ": %s %" PRId64 "b %s %d tag %d\n",
+            m.op, m.name, number, m.is_recv ? "recv" : "send", m.bytes,
+            m.is_recv ? "from" : "to", (int)m.peer, m.tag);
+    fprintf(out, "l%" PRId64 "%s%" PRId64 " requires l%" PRId64 "\n", m.op,
+            m.name, number, m.op);
+    fprintf(out, "l%" PRId64 "e requires l%" PRId64 "%s%" PRId64 "\n", m.op,
+            m.op, m.name, number);
+}
+
+/* Slices to and from every other member. */
+static void goal_exchange(FILE *out, const struct schedule *s, int64_t i,
+                          const struct collective_shape *c)
+{
+    const struct op *op = &s->ops[i];
+
+    for (int64_t m = 0; m < c->members; m++) {
+        int64_t at = op->collective == ALL_GATHER ? 0 : m * c->tiles;
+        int64_t bytes[2] = { goal_tiles_bytes(s, c->send + at, c->tiles),
+                             goal_tiles_bytes(s, c->recv + m * c->tiles,
+                                              c->tiles) };
+        for (int way = 0; way < 2 && m != c->me; way++)
+            goal_message(out, (struct goal_message){
+                i, way ? "r" : "s", bytes[way], c->ranks[m], way,
+                op->channel }, m);
+    }
+}
+
+static void goal_after(FILE *out, int64_t i, const char *what, int64_t m,
+                       const char *before, int64_t k)
+{
+    fprintf(out, "l%" PRId64 "%s%" PRId64 " requires l%" PRId64 "%s%" PRId64
+            "\n", i, what, m, i, before, k);
+}
+
+/* A slice to every other member, which adds up what it gets (l<op>m), then that
+ * sum back. */
+static void goal_all_reduce(FILE *out, const struct schedule *s, int64_t i,
+                            const struct collective_shape *c)
+{
+    int64_t all = (int64_t)tile_bytes(s, c->staging->tile), N = c->members;
+    int64_t own = chunk_first(all, N, c->me + 1) - chunk_first(all, N, c->me);
+    int tag = s->ops[i].channel;
+
+    fprintf(out, "l%" PRId64 "m0: calc 0\n", i);
+    for (int64_t m = 0; m < N; m++) {
+        int64_t theirs = chunk_first(all, N, m + 1) - chunk_first(all, N, m);
+        int32_t peer = c->ranks[m];
+        const struct goal_message list[] = {
+            { i, "s", theirs, peer, 0, tag }, { i, "r", own, peer, 1, tag },
+            { i, "S", own, peer, 0, tag }, { i, "R", theirs, peer, 1, tag },
+        };
+        for (int k = 0; k < 4 && m != c->me; k++)
+            goal_message(out, list[k], m);
+        if (m == c->me || own == 0)
+            continue;
+        goal_after(out, i, "m", 0, "r", m);
+        goal_after(out, i, "S", m, "m", 0);
+    }
+}
+
+/* From member to member. */
+static void goal_scan(FILE *out, const struct schedule *s, int64_t i,
+                      const struct collective_shape *c)
+{
+    struct work w = op_work(s, &s->ops[i]);
+    int tag = s->ops[i].channel;
+
+    if (c->me > 0)
+        goal_message(out, (struct goal_message){
+            i, "r", w.received_bytes, c->ranks[c->me - 1], 1, tag },
+            c->me - 1);
+    if (c->me < c->members - 1)
+        goal_message(out, (struct goal_message){
+            i, "s", w.sent_bytes, c->ranks[c->me + 1], 0, tag }, c->me + 1);
+    if (w.received_bytes && w.sent_bytes)
+        goal_after(out, i, "s", c->me + 1, "r", c->me - 1);
+}
+
 static void goal_collective(FILE *out, const struct schedule *s, int64_t i)
 {
     const struct op *op = &s->ops[i];
@@ -105,23 +197,12 @@ static void goal_collective(FILE *out, const struct schedule *s, int64_t i)
 
     fprintf(out, "l%" PRId64 ": calc 0\nl%" PRId64 "e: calc 0\n"
             "l%" PRId64 "e requires l%" PRId64 "\n", i, i, i, i);
-    for (int64_t m = 0; m < c.members; m++) {
-        int64_t at = op->collective == ALL_GATHER ? 0 : m * c.tiles;
-        int64_t bytes[2] = { goal_tiles_bytes(s, c.send + at, c.tiles),
-                             goal_tiles_bytes(s, c.recv + m * c.tiles,
-                                              c.tiles) };
-        for (int way = 0; way < 2 && m != c.me; way++) {
-            if (!bytes[way])
-                continue;
-            fprintf(out, "l%" PRId64 "%c%" PRId64 ": %s %" PRId64 "b %s %d "
-                    "tag %d\n", i, "sr"[way], m, way ? "recv" : "send",
-                    bytes[way], way ? "from" : "to", (int)c.ranks[m],
-                    op->channel);
-            fprintf(out, "l%" PRId64 "%c%" PRId64 " requires l%" PRId64
-                    "\nl%" PRId64 "e requires l%" PRId64 "%c%" PRId64 "\n", i,
-                    "sr"[way], m, i, i, i, "sr"[way], m);
-        }
-    }
+    if (op->collective == EXCLUSIVE_SCAN)
+        goal_scan(out, s, i, &c);
+    else if (collective_reduces((enum collective)op->collective))
+        goal_all_reduce(out, s, i, &c);
+    else
+        goal_exchange(out, s, i, &c);
 }
 
 static void goal_op(FILE *out, const struct schedule *s, int64_t i)

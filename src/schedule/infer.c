@@ -20,6 +20,7 @@ struct uses {
 
 struct infer {
     struct uses *writes, *reads;        /* [n] by buffer */
+    int32_t *follows;                   /* [n] buffer used before; -1: none */
     int64_t n;
     struct dep *deps;                   /* of the op at hand */
     int64_t n_deps, deps_cap;
@@ -38,6 +39,7 @@ void infer_destroy(struct infer *in)
     }
     free(in->writes);
     free(in->reads);
+    free(in->follows);
     free(in->deps);
     free(in);
 }
@@ -160,14 +162,37 @@ static void look_up(const struct schedule *s, struct infer *in,
                  DEP_WRITE_AFTER_READ);
 }
 
+/* A buffer that follows another is written after all uses of that one. */
+static void look_up_before(const struct schedule *s, struct infer *in,
+                           const struct op *op, const struct operand *o)
+{
+    const struct box all = { 0, INT64_MAX, 0, INT32_MAX };
+    int32_t before = in->follows[o->tile.buffer];
+
+    if (before < 0 || o->access == ACCESS_READ)
+        return;
+    add_uses(s, in, op, &in->writes[before], &all, DEP_WRITE_AFTER_WRITE);
+    add_uses(s, in, op, &in->reads[before], &all, DEP_WRITE_AFTER_READ);
+}
+
 static void grow_buffers(struct infer *in, int64_t n)
 {
     if (n <= in->n)
         return;
     in->writes = xrealloc(in->writes, (size_t)n * sizeof *in->writes);
     in->reads = xrealloc(in->reads, (size_t)n * sizeof *in->reads);
-    for (; in->n < n; in->n++)
+    in->follows = xrealloc(in->follows, (size_t)n * sizeof *in->follows);
+    for (; in->n < n; in->n++) {
         in->writes[in->n] = in->reads[in->n] = (struct uses){ 0 };
+        in->follows[in->n] = -1;
+    }
+}
+
+void infer_follow(const struct schedule *s, struct infer *in, int32_t buffer,
+                  int32_t before)
+{
+    grow_buffers(in, s->n_buffers);
+    in->follows[buffer] = before;
 }
 
 static int by_op(const void *a, const void *b)
@@ -182,6 +207,8 @@ void infer_op(struct schedule *s, struct infer *in, struct op *op,
     in->n_deps = 0;
     for (int64_t i = 0; i < n; i++)
         look_up(s, in, op, &operands[i]);
+    for (int64_t i = 0; i < n; i++)
+        look_up_before(s, in, op, &operands[i]);
     for (int64_t i = 0; i < n; i++)
         record(s, in, op, &operands[i]);
     if (in->n_deps > 1)

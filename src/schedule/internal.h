@@ -25,6 +25,8 @@ struct infer *infer_create(void);
 void infer_destroy(struct infer *in);
 void infer_op(struct schedule *s, struct infer *in, struct op *op,
               const struct operand *operands, int64_t n);
+void infer_follow(const struct schedule *s, struct infer *in, int32_t buffer,
+                  int32_t before);
 
 struct builder {
     struct infer *infer;

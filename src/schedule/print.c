@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include "schedule/internal.h"
 #include "schedule/print.h"
 
 #include <inttypes.h>
@@ -30,6 +31,16 @@ static void print_segments(FILE *out, const struct schedule *s, int32_t list)
     }
     if (n == 0)
         fputs("  nothing visible", out);
+}
+
+static void print_spans(FILE *out, const struct schedule *s, int32_t list)
+{
+    int64_t n;
+    const int64_t *spans = pool_numbers_get(s->pool, list, &n);
+
+    fputs("  span", out);
+    for (int64_t i = 0; i < n; i++)
+        fprintf(out, " %" PRId64, spans[i]);
 }
 
 static void print_rows(FILE *out, const struct schedule *s, int32_t rows)
@@ -73,7 +84,9 @@ static void print_op(FILE *out, const struct schedule *s, int64_t number)
     if (op->kind == OP_SEND || op->kind == OP_RECV)
         fprintf(out, "  %s %d", op->kind == OP_SEND ? "to" : "from",
                 (int)op->peer);
-    if (op->segments >= 0)
+    if (op_has_numbers(op))
+        print_spans(out, s, op->segments);
+    else if (op->segments >= 0)
         print_segments(out, s, op->segments);
     if (op->dep_count)
         fputs("  after", out);

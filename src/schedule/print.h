@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 /* One rank: buffers, then an op a line:
- *   NUMBER NAME OPERANDS [peer] [segments] [after DEPENDENCIES]
+ *   NUMBER NAME OPERANDS [peer] [segments | span NUMBERS] [after DEPENDENCIES]
  * operands are ACCESS:BUFFER[FIRST+COUNT], with heads where not all. */
 void print_text(FILE *out, const struct schedule *s);
 
@@ -19,7 +19,8 @@ void print_dot(FILE *out, const struct schedule *const *schedules,
                int64_t ranks);
 
 /* All ranks; an op that computes is `calc` of one ns a flop (that is, at
- * 1 Gflop/s), collectives are their pairwise messages, tag = channel. */
+ * 1 Gflop/s), collectives are their pairwise messages, tag = channel: an
+ * all-reduce a reduce-scatter and an all-gather, a scan a chain. */
 void print_goal(FILE *out, const struct schedule *const *schedules,
                 int64_t ranks);
 

@@ -256,6 +256,9 @@ void schedule_destroy(struct schedule *s);
 /* Add a buffer; returns its index.  b->label is set from `label`. */
 int32_t schedule_buffer(struct schedule *s, const char *label,
                         struct buffer b);
+/* `buffer` is written only after all that was done to `before` up to then, so
+ * that it can have its memory: other heads, say, in the same place. */
+void schedule_follow(struct schedule *s, int32_t buffer, int32_t before);
 /* The whole buffer; rows first .. first+count of it; some heads of a tile. */
 struct tile tile_whole(const struct schedule *s, int32_t buffer);
 struct tile tile_rows(const struct schedule *s, int32_t buffer, int64_t first,

@@ -39,6 +39,8 @@ struct strategy_options {
     int64_t head_group;         /* allgather: KV heads a gather; 0: all */
     enum reduction reduce;      /* tree */
     int64_t anchor;             /* star: tokens; 0 chosen */
+    int64_t turns;              /* rings: buffers that take what comes, in turn;
+                                   0 as 2; no key: the plan chooses */
 };
 
 struct view {

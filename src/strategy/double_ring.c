@@ -20,7 +20,14 @@
 
 struct rings {
     int64_t w, W, i, o;
-    struct pair intra[2], inter[2];
+    struct circuit intra, inter;        /* of K, V */
+};
+
+/* Backward: dK, dV of the block at hand, and the part of this step. */
+struct travel {
+    struct gradients g;
+    struct circuit intra, inter;
+    struct cargo at, part;
 };
 
 static int64_t wrap(int64_t a, int64_t n)
@@ -51,195 +58,141 @@ static int double_ring_applies(const struct job *job,
     return 0;
 }
 
+static struct rings make_rings(const struct view *v)
+{
+    int64_t w = inner_ranks(v->options, v->members);
+
+    return (struct rings){ .w = w, .W = v->members / w, .i = v->me % w,
+                           .o = v->me / w };
+}
+
 static int64_t owner(const struct rings *r, int64_t jo, int64_t ji)
 {
     return wrap(r->o - jo, r->W) * r->w + wrap(r->i - ji, r->w);
 }
 
-/* Global rank of the neighbour `di` places on in the window, `d_o` windows on. */
-static int32_t rank_at(const struct view *v, const struct rings *r,
-                       int64_t d_o, int64_t di)
+static struct part block(const struct view *v, const struct rings *r,
+                         int64_t jo, int64_t ji)
 {
-    return v->ranks[owner(r, -d_o, -di)];
+    return (struct part){ 0, view_rows(v, owner(r, jo, ji)) };
 }
 
-static struct pair two(struct schedule *s, const struct view *v, int turn,
-                       const char *const names[2][2], enum dtype dtype)
+/* Pass `held` on in the window, or to the next; what comes: `coming`. */
+static struct cargo hop_intra(struct schedule *s, const struct view *v,
+                              const struct rings *r, struct circuit *c,
+                              struct part coming, struct cargo held)
 {
-    return view_pair(s, v, names[turn][0], names[turn][1], ROLE_SCRATCH, dtype,
-                     view_rows_most(v));
+    return circuit_hop(s, v, c, v->ranks[owner(r, 0, 1)], coming,
+                       v->ranks[owner(r, 0, -1)], held);
 }
 
-static struct rings *make_rings(struct schedule *s, const struct view *v)
+static struct cargo hop_inter(struct schedule *s, const struct view *v,
+                              const struct rings *r, struct circuit *c,
+                              struct part coming, struct cargo held)
 {
-    static const char *const intra[2][2] = { { "k0", "v0" }, { "k1", "v1" } };
-    static const char *const inter[2][2] = { { "k2", "v2" }, { "k3", "v3" } };
-    struct rings *r = schedule_alloc(s, sizeof *r);
+    return circuit_hop(s, v, c, v->ranks[owner(r, 1, 0)], coming,
+                       v->ranks[owner(r, -1, 0)], held);
+}
 
-    r->w = inner_ranks(v->options, v->members);
-    r->W = v->members / r->w;
-    r->i = v->me % r->w;
-    r->o = v->me / r->w;
-    for (int t = 0; t < 2; t++) {
-        if (t < r->w - 1)
-            r->intra[t] = two(s, v, t, intra, v->job->dtype);
-        if (t < r->W - 1)
-            r->inter[t] = two(s, v, t, inter, v->job->dtype);
+/* What is done with the block of step (jo, ji). */
+typedef void (*visit_fn)(struct schedule *s, const struct view *v,
+                         const struct rings *r, void *arg, int64_t jo,
+                         int64_t ji, struct cargo kv);
+
+/* Both rings of K, V, in either pass. */
+static void walk(struct schedule *s, const struct view *v, struct rings *r,
+                 visit_fn visit, void *arg)
+{
+    struct cargo start = { 2, { v->k, v->v } };
+
+    for (int64_t jo = 0; jo < r->W; jo++) {
+        struct cargo held = start;
+        schedule_step(s, (int32_t)(jo * r->w));
+        if (jo < r->W - 1)
+            start = hop_inter(s, v, r, &r->inter, block(v, r, jo + 1, 0),
+                              start);
+        for (int64_t ji = 0; ji < r->w; ji++) {
+            struct cargo next = held;
+            schedule_step(s, (int32_t)(jo * r->w + ji));
+            if (ji < r->w - 1)
+                next = hop_intra(s, v, r, &r->intra, block(v, r, jo, ji + 1),
+                                 held);
+            visit(s, v, r, arg, jo, ji, held);
+            held = next;
+        }
     }
-    return r;
 }
 
-/* Send the K, V of a window's start to the next; where the next ones arrive. */
-static struct pair hop_inter(struct schedule *s, const struct view *v,
-                             const struct rings *r, int64_t jo,
-                             struct pair start)
+static void visit_forward(struct schedule *s, const struct view *v,
+                          const struct rings *r, void *arg, int64_t jo,
+                          int64_t ji, struct cargo kv)
 {
-    if (jo == r->W - 1)
-        return start;
-    struct pair next = pair_rows(s, r->inter[jo % 2],
-                                 view_rows(v, owner(r, jo + 1, 0)));
-    pair_recv(s, "inter", CHANNEL_INTER, rank_at(v, r, -1, 0), next);
-    pair_send(s, "inter", CHANNEL_INTER, rank_at(v, r, 1, 0), start);
-    return next;
-}
+    const struct tile *o = arg;
+    struct segment *list;
+    int64_t n = view_segments(v, v->maps[owner(r, jo, ji)], &list);
 
-static struct pair hop_intra(struct schedule *s, const struct view *v,
-                             const struct rings *r, int64_t jo, int64_t ji,
-                             struct pair held)
-{
-    if (ji == r->w - 1)
-        return held;
-    struct pair next = pair_rows(s, r->intra[ji % 2],
-                                 view_rows(v, owner(r, jo, ji + 1)));
-    pair_recv(s, "intra", CHANNEL_INTRA, rank_at(v, r, 0, -1), next);
-    pair_send(s, "intra", CHANNEL_INTRA, rank_at(v, r, 0, 1), held);
-    return next;
+    schedule_attend(s, "", v->q, kv.tiles[0], kv.tiles[1], *o, v->lse,
+                    jo + ji ? ACCESS_UPDATE : ACCESS_WRITE, list, n);
+    free(list);
 }
 
 static void double_ring_forward(struct schedule *s, struct view *v)
 {
-    struct rings *r = v->state = make_rings(s, v);
-    struct pair start = { v->k, v->v };
+    struct rings *r = v->state = schedule_alloc(s, sizeof *r);
+    enum dtype type = v->job->dtype;
 
+    *r = make_rings(v);
+    r->intra = pair_circuit(s, v, "intra", CHANNEL_INTRA, "k", "v", type);
+    r->inter = pair_circuit(s, v, "inter", CHANNEL_INTER, "k_inter", "v_inter",
+                            type);
     view_lse(s, v);
     struct tile o = v->members > 1 ? view_accumulator(s, "o_acc", v->o)
                                    : v->o;
-    for (int64_t jo = 0; jo < r->W; jo++) {
-        struct pair held = start;
-        schedule_step(s, (int32_t)(jo * r->w));
-        start = hop_inter(s, v, r, jo, start);
-        for (int64_t ji = 0; ji < r->w; ji++) {
-            struct segment *list;
-            int64_t n = view_segments(v, v->maps[owner(r, jo, ji)], &list);
-
-            schedule_step(s, (int32_t)(jo * r->w + ji));
-            struct pair next = hop_intra(s, v, r, jo, ji, held);
-            schedule_attend(s, "", v->q, held.k, held.v, o, v->lse,
-                            jo + ji ? ACCESS_UPDATE : ACCESS_WRITE, list, n);
-            held = next;
-            free(list);
-        }
-    }
+    walk(s, v, r, visit_forward, &o);
     view_finish(s, "o", o, v->o);
 }
 
-/* dK, dV of the block at hand: two buffers in turn for either ring, and the
- * part of this step. */
-struct travel {
-    struct gradients g;
-    struct pair part, intra[2], inter[2];
-    int64_t hops;               /* intra hops so far: whose turn it is */
-};
-
-static struct travel travel_start(struct schedule *s, const struct view *v,
-                                  const struct rings *r)
+/* Add this step's part to what came with the block, and pass it on: in the
+ * window, after the window's last step to the step that it began with, and from
+ * there to the next window. */
+static void visit_backward(struct schedule *s, const struct view *v,
+                           const struct rings *r, void *arg, int64_t jo,
+                           int64_t ji, struct cargo kv)
 {
-    static const char *const names[2][2] = { { "dk0", "dv0" },
-                                             { "dk1", "dv1" } };
-    static const char *const outer[2][2] = { { "dk2", "dv2" },
-                                             { "dk3", "dv3" } };
-    struct travel t = { .g = gradients_start(s, v) };
-
-    for (int i = 0; i < 2; i++) {
-        t.intra[i] = two(s, v, i, names, v->job->wire_grad);
-        if (r->W > 1)
-            t.inter[i] = two(s, v, i, outer, v->job->wire_grad);
-    }
-    t.part = view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH, DTYPE_FP32,
-                       view_rows_most(v));
-    return t;
-}
-
-/* Add this step's part to `grad`, that came with the block. */
-static void add_part(struct schedule *s, struct view *v, const struct rings *r,
-                     struct travel *t, int64_t jo, int64_t ji, struct pair kv,
-                     struct pair grad)
-{
-    int64_t own = owner(r, jo, ji);
-    struct segment *list;
-    int64_t n = view_segments(v, v->maps[own], &list);
-    struct pair part = pair_rows(s, t->part, view_rows(v, own));
+    struct travel *t = arg;
+    struct part rows = block(v, r, jo, ji);
     int first = jo + ji == 0;
+    struct cargo part = first ? t->at : cargo_rows(s, t->part, rows);
+    int some = gradients_part(s, v, &t->g, owner(r, jo, ji), kv, part);
 
-    if (n > 0)
-        gradients_add(s, v, &t->g, kv, first ? grad : part, list, n);
-    else if (first)
-        pair_sum(s, grad, ACCESS_WRITE, NULL, 0);
-    if (n > 0 && !first)
-        pair_sum(s, grad, ACCESS_UPDATE, &part, 1);
-    free(list);
-}
-
-/* Pass the gradients of step (jo, ji) on in the window; those that come are of
- * the next step's block, after the last step of the window's first. */
-static struct pair grad_intra(struct schedule *s, const struct view *v,
-                              const struct rings *r, struct travel *t,
-                              int64_t jo, int64_t ji, struct pair grad)
-{
-    if (r->w == 1)
-        return grad;
-    struct pair next = pair_rows(s, t->intra[++t->hops % 2],
-                                 view_rows(v, owner(r, jo, ji + 1)));
-    pair_send(s, "dkv.intra", CHANNEL_DKV, rank_at(v, r, 0, 1), grad);
-    pair_recv(s, "dkv.intra", CHANNEL_DKV, rank_at(v, r, 0, -1), next);
-    return next;
-}
-
-static struct pair grad_inter(struct schedule *s, const struct view *v,
-                              const struct rings *r, struct travel *t,
-                              int64_t jo, struct pair grad)
-{
-    if (r->W == 1)
-        return grad;
-    struct pair next = pair_rows(s, t->inter[jo % 2],
-                                 view_rows(v, owner(r, jo + 1, 0)));
-    pair_send(s, "dkv.inter", CHANNEL_OUT, rank_at(v, r, 1, 0), grad);
-    pair_recv(s, "dkv.inter", CHANNEL_OUT, rank_at(v, r, -1, 0), next);
-    return next;
+    if (first && !some)
+        cargo_sum(s, dkv_labels, t->at, ACCESS_WRITE, NULL, 0);
+    if (!first && some)
+        cargo_sum(s, dkv_labels, t->at, ACCESS_UPDATE, &part, 1);
+    if (r->w > 1)
+        t->at = hop_intra(s, v, r, &t->intra, block(v, r, jo, ji + 1), t->at);
+    if (r->W > 1 && ji == r->w - 1)
+        t->at = hop_inter(s, v, r, &t->inter, block(v, r, jo + 1, 0), t->at);
 }
 
 static void double_ring_backward(struct schedule *s, struct view *v)
 {
-    const struct rings *r = v->state;
-    struct pair start = { v->k, v->v }, home = { v->dk, v->dv };
+    struct rings *r = v->state;
+    enum dtype wire = v->job->wire_grad;
+    struct cargo home = { 2, { v->dk, v->dv } };
 
     schedule_step(s, -1);
-    struct travel t = travel_start(s, v, r);
-    struct pair grad = pair_rows(s, t.intra[0], view_rows(v, v->me));
-    for (int64_t jo = 0; jo < r->W; jo++) {
-        struct pair held = start;
-        schedule_step(s, (int32_t)(jo * r->w));
-        start = hop_inter(s, v, r, jo, start);
-        for (int64_t ji = 0; ji < r->w; ji++) {
-            schedule_step(s, (int32_t)(jo * r->w + ji));
-            struct pair next = hop_intra(s, v, r, jo, ji, held);
-            add_part(s, v, r, &t, jo, ji, held, grad);
-            grad = grad_intra(s, v, r, &t, jo, ji, grad);
-            held = next;
-        }
-        grad = grad_inter(s, v, r, &t, jo, grad);
-    }
-    pair_sum(s, home, ACCESS_WRITE, &grad, 1);
+    struct travel t = {
+        .g = gradients_start(s, v),
+        .intra = pair_circuit(s, v, "dkv.intra", CHANNEL_DKV, "dk", "dv",
+                              wire),
+        .inter = pair_circuit(s, v, "dkv.inter", CHANNEL_OUT, "dk_inter",
+                              "dv_inter", wire),
+        .part = cargo_of(view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
+                                   DTYPE_FP32, view_rows_most(v))) };
+    t.at = circuit_take(s, v, &t.intra, block(v, r, 0, 0));
+    walk(s, v, r, visit_backward, &t);
+    cargo_sum(s, dkv_labels, home, ACCESS_WRITE, &t.at, 1);
     view_finish(s, "dq", t.g.dq, v->dq);
 }
 
@@ -248,17 +201,14 @@ static void double_ring_backward(struct schedule *s, struct view *v)
 static int64_t rows_sent(const struct view *v, int64_t last_step,
                          int64_t last_window)
 {
-    struct rings r = { .w = inner_ranks(v->options, v->members) };
+    struct rings r = make_rings(v);
     int64_t rows = 0;
 
-    r.W = v->members / r.w;
-    r.i = v->me % r.w;
-    r.o = v->me / r.w;
     for (int64_t jo = 0; jo < r.W; jo++) {
         for (int64_t ji = 0; r.w > 1 && ji < r.w - last_step; ji++)
-            rows += view_rows(v, owner(&r, jo, ji));
+            rows += block(v, &r, jo, ji).count;
         if (r.W > 1 && jo < r.W - last_window)
-            rows += view_rows(v, owner(&r, jo, 0));
+            rows += block(v, &r, jo, 0).count;
     }
     return rows;
 }
@@ -283,6 +233,7 @@ const struct strategy strategy_double_ring = {
     .summary = "an inner ring in each window, windows exchange K, V meanwhile",
     .options = double_ring_options,
     .applies = double_ring_applies,
+    .turns = 1,
     .forward = double_ring_forward,
     .backward = double_ring_backward,
     .bytes_forward = double_ring_bytes_forward,

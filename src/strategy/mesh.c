@@ -11,7 +11,7 @@
  * whichever way the ranks are placed. */
 #include <config.h>
 
-#include "strategy/exchange.h"
+#include "strategy/mesh.h"
 
 #include <stdlib.h>
 
@@ -59,9 +59,8 @@ static struct mesh make_mesh(const struct job *job,
     return m;
 }
 
-static int mesh_applies(const struct job *job,
-                        const struct strategy_options *o, int64_t ranks,
-                        struct error *e)
+int mesh_applies(const struct job *job, const struct strategy_options *o,
+                 int64_t ranks, struct error *e)
 {
     int64_t h = make_mesh(job, o, ranks).h;
 
@@ -79,9 +78,9 @@ static int mesh_applies(const struct job *job,
     return 0;
 }
 
-static struct position_map *mesh_shard(const struct job *job,
-                                       const struct strategy_options *o,
-                                       int64_t ranks, int64_t rank)
+struct position_map *mesh_shard(const struct job *job,
+                                const struct strategy_options *o,
+                                int64_t ranks, int64_t rank)
 {
     struct mesh m = make_mesh(job, o, ranks);
     int64_t head = mesh_head(&m, rank);
@@ -106,7 +105,7 @@ static int64_t context_at(const struct mesh *m, int64_t i)
 }
 
 /* Index arrays of an exchange on a mesh: one block of memory. */
-static size_t mesh_bytes(const struct view *v)
+static size_t memory_bytes(const struct view *v)
 {
     return (size_t)(5 * v->members) * sizeof(int32_t);
 }
@@ -166,24 +165,24 @@ static struct exchange mesh_exchange(const struct view *v,
     return x;
 }
 
-static void mesh_forward(struct schedule *s, struct view *v,
-                         const struct strategy *context)
+void mesh_forward(struct schedule *s, struct view *v,
+                  const struct strategy *context)
 {
     struct exchange *x = v->state = schedule_alloc(s, sizeof *x);
 
-    *x = mesh_exchange(v, context, schedule_alloc(s, mesh_bytes(v)));
+    *x = mesh_exchange(v, context, schedule_alloc(s, memory_bytes(v)));
     exchange_forward(s, v, x);
 }
 
-static void mesh_backward(struct schedule *s, struct view *v)
+void mesh_backward(struct schedule *s, struct view *v)
 {
     exchange_backward(s, v->state);
 }
 
-static int64_t mesh_sum(const struct view *v, const struct strategy *context,
-                        int64_t (*bytes)(const struct exchange *))
+static int64_t sum(const struct view *v, const struct strategy *context,
+                   int64_t (*bytes)(const struct exchange *))
 {
-    int32_t *memory = xcalloc(mesh_bytes(v), 1);
+    int32_t *memory = xcalloc(memory_bytes(v), 1);
     struct exchange x = mesh_exchange(v, context, memory);
     int64_t n = bytes(&x);
 
@@ -191,65 +190,37 @@ static int64_t mesh_sum(const struct view *v, const struct strategy *context,
     return n;
 }
 
-static void usp_forward(struct schedule *s, struct view *v)
+int64_t mesh_bytes_forward(const struct view *v,
+                           const struct strategy *context)
 {
-    mesh_forward(s, v, &strategy_ring);
+    return sum(v, context, exchange_bytes_forward);
 }
 
-static int64_t usp_bytes_forward(const struct view *v)
+int64_t mesh_bytes_backward(const struct view *v,
+                            const struct strategy *context)
 {
-    return mesh_sum(v, &strategy_ring, exchange_bytes_forward);
+    return sum(v, context, exchange_bytes_backward);
 }
 
-static int64_t usp_bytes_backward(const struct view *v)
-{
-    return mesh_sum(v, &strategy_ring, exchange_bytes_backward);
-}
+MESH_FUNCTIONS(usp, &strategy_ring)
+MESH_FUNCTIONS(twod, &strategy_double_ring)
 
 static const char *const usp_options[] = { "layout", "block", "head",
                                            "placement", NULL };
-
-const struct strategy strategy_usp = {
-    .name = "usp",
-    .family = "softmax",
-    .summary = "Ulysses over head groups, ring over context groups",
-    .options = usp_options,
-    .applies = mesh_applies,
-    .shard = mesh_shard,
-    .forward = usp_forward,
-    .backward = mesh_backward,
-    .bytes_forward = usp_bytes_forward,
-    .bytes_backward = usp_bytes_backward,
-};
-
-static void twod_forward(struct schedule *s, struct view *v)
-{
-    mesh_forward(s, v, &strategy_double_ring);
-}
-
-static int64_t twod_bytes_forward(const struct view *v)
-{
-    return mesh_sum(v, &strategy_double_ring, exchange_bytes_forward);
-}
-
-static int64_t twod_bytes_backward(const struct view *v)
-{
-    return mesh_sum(v, &strategy_double_ring, exchange_bytes_backward);
-}
-
 static const char *const twod_options[] = { "layout", "block", "head",
                                             "window", "placement",
                                             "interleaved", NULL };
 
+const struct strategy strategy_usp = {
+    .name = "usp",
+    .summary = "Ulysses over head groups, ring over context groups",
+    .options = usp_options,
+    MESH_FIELDS(usp)
+};
+
 const struct strategy strategy_2d = {
     .name = "2d",
-    .family = "softmax",
     .summary = "LoongTrain: Ulysses over head groups, double ring over context",
     .options = twod_options,
-    .applies = mesh_applies,
-    .shard = mesh_shard,
-    .forward = twod_forward,
-    .backward = mesh_backward,
-    .bytes_forward = twod_bytes_forward,
-    .bytes_backward = twod_bytes_backward,
+    MESH_FIELDS(twod)
 };

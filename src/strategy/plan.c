@@ -3,13 +3,17 @@
  * From (job, strategy, ranks) to schedules: root views. */
 #include <config.h>
 
+#include "schedule/check.h"
 #include "strategy/strategy.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+enum { TURNS_TRIED = 64, TURNS_MANY_RANKS = 3 };
+
 struct plan {
     struct job job;             /* parts that are owned are the caller's */
+    int64_t length, offsets[2]; /* of a decode session: its capacity */
     const struct strategy *strategy;
     struct strategy_options options;
     struct pool *pool;
@@ -33,9 +37,21 @@ static int fits(const struct strategy *st, const struct job *job,
                           : "the job's attention is softmax");
     if (job->pass == PASS_DECODE && !st->queries)
         return fail_usage(e, "it does not decode");
+    if (job->decode_steps > 0 && strcmp(f, "decode"))
+        return fail_usage(e, "its shards cannot grow, as a session of %lld "
+                          "decode steps needs", (long long)job->decode_steps);
     if (job->pass != PASS_DECODE && strcmp(f, "decode") == 0)
         return fail_usage(e, "it decodes only (job.pass: decode)");
     return 0;
+}
+
+int plan_applies(const struct job *job, const struct strategy *st,
+                 const struct strategy_options *o, int64_t ranks,
+                 struct error *e)
+{
+    if (fits(st, job, e))
+        return -1;
+    return st->applies ? st->applies(job, o, ranks, e) : 0;
 }
 
 static struct position_map *shard(const struct plan *p, int32_t r)
@@ -47,14 +63,29 @@ static struct position_map *shard(const struct plan *p, int32_t r)
         : position_map_shard(&p->job, o->layout, o->block, p->ranks, r);
 }
 
+static struct position_map *queries(const struct plan *p, int32_t r)
+{
+    return p->strategy->queries(&p->job, &p->options, p->ranks, r);
+}
+
+/* The job of a session's last step: K, V of all tokens that it will hold. */
+static void reserve(struct plan *p)
+{
+    p->length = p->offsets[1] = p->job.tokens += p->job.decode_steps;
+    p->job.lengths = &p->length;
+    p->job.offsets = p->offsets;
+}
+
 struct plan *plan_create(const struct job *job, const struct strategy *st,
                          const struct strategy_options *o, int32_t ranks,
                          struct error *e)
 {
-    if (fits(st, job, e) || (st->applies && st->applies(job, o, ranks, e)))
+    if (plan_applies(job, st, o, ranks, e))
         return NULL;
     struct plan *p = xcalloc(1, sizeof *p);
     p->job = *job;
+    if (job->decode_steps > 0)
+        reserve(p);
     if (st->job)
         st->job(&p->job, o, ranks);
     p->strategy = st;
@@ -67,9 +98,8 @@ struct plan *plan_create(const struct job *job, const struct strategy *st,
     for (int32_t r = 0; r < ranks; r++) {
         p->members[r] = r;
         p->maps[r] = p->q_maps[r] = pool_map(p->pool, shard(p, r));
-        if (job->pass == PASS_DECODE)
-            p->q_maps[r] = pool_map(p->pool,
-                                    st->queries(&p->job, o, ranks, r));
+        if (st->queries)
+            p->q_maps[r] = pool_map(p->pool, queries(p, r));
     }
     return p;
 }
@@ -142,7 +172,7 @@ static void enter_layer(struct schedule *s, const struct job *job,
         schedule_layer(s, (int32_t)layer);
 }
 
-struct schedule *plan_build(struct plan *p, int32_t rank)
+static struct schedule *build(struct plan *p, int32_t rank)
 {
     const struct job *job = &p->job;
     struct schedule *s = schedule_create(p->pool, job, p->ranks, rank);
@@ -169,6 +199,37 @@ struct schedule *plan_build(struct plan *p, int32_t rank)
     free(views);
     schedule_freeze(s);
     return s;
+}
+
+static int64_t stalls(struct plan *p)
+{
+    struct schedule **s = xcalloc((size_t)p->ranks, sizeof *s);
+
+    for (int32_t r = 0; r < p->ranks; r++)
+        s[r] = build(p, r);
+    int64_t n = check_reuse((const struct schedule *const *)s, p->ranks);
+    for (int32_t r = 0; r < p->ranks; r++)
+        schedule_destroy(s[r]);
+    free(s);
+    return n;
+}
+
+/* As few buffers as let nobody wait for one: two where steps cost alike, more
+ * where masks and lengths make them differ.  Many ranks are not tried out. */
+static void choose_turns(struct plan *p)
+{
+    int64_t hops = 2 * (p->ranks - 1);      /* of both passes */
+
+    p->options.turns = p->ranks > TURNS_TRIED ? TURNS_MANY_RANKS : 2;
+    while (p->ranks <= TURNS_TRIED && p->options.turns < hops && stalls(p) > 0)
+        p->options.turns++;
+}
+
+struct schedule *plan_build(struct plan *p, int32_t rank)
+{
+    if (p->strategy->turns && !p->options.turns)
+        choose_turns(p);
+    return build(p, rank);
 }
 
 int64_t plan_bytes_expected(const struct plan *p, int32_t rank)

@@ -9,180 +9,166 @@
  * way, so that the own block comes last; dK, dV follow one step behind and
  * arrive at home with it: N - 1 hops for either.
  *
+ * Options (tour.h, route.h):
+ *   direction -1  K, V go to me - 1.  Past the step from rank 0 to rank N - 1
+ *                 nobody needs the late chunk of a causal zigzag: it stays
+ *                 behind, 3/4 of the bytes are left.
+ *   hops needed   a block ends at the last rank of its way that sees it.
+ *   With either, backward sets out anew, the own block first, and dK, dV go
+ *   straight home from where their block, or half of it, ends.
+ *   backward q    K, V, dK and dV stay; Q, dO, lse and delta go to me - 1 in
+ *                 N - 1 hops.  dQ follows one step behind and, the step of the
+ *                 own block being the first, is at home after N - 1 hops too,
+ *                 where BurstAttention makes N.
+ *
  * Sources: Liu, Zaharia, Abbeel, "Ring Attention with Blockwise Transformers"
  * (arXiv:2310.01889), section 3; striped layout: Brandon et al., "Striped
- * Attention" (arXiv:2311.09431); backward as in Transformer Engine. */
+ * Attention" (arXiv:2311.09431); backward as in Transformer Engine, or as in
+ * Sun et al., "BurstAttention" (arXiv:2403.09347). */
 #include <config.h>
 
-#include "strategy/blocks.h"
-#include "strategy/strategy.h"
+#include "strategy/decode.h"
+#include "strategy/tour.h"
 
-#include <stdlib.h>
-
-/* Where hop `hop` lands: two buffers in turn, the same in both passes; the last
- * one of forward is saved where there is a backward. */
 struct ring_state {
-    struct pair turn[2], saved;
-    int turns;                  /* buffers made so far */
-    struct pair last;           /* K, V held after forward */
+    struct circuit kv;
+    struct cargo last;          /* K, V held after forward; saved */
 };
 
-static int64_t owner(const struct view *v, int64_t distance)
+static struct route ring_route(const struct view *v, enum side side)
 {
-    int64_t N = v->members;
+    const struct strategy_options *o = v->options;
 
-    return ((v->me + distance) % N + N) % N;
+    return (struct route){ v, side, o->reverse || side == SIDE_QUERIES ? -1 : 1,
+                           o->reverse && route_has_halves(v), o->needed };
 }
 
-static void make_turns(struct schedule *s, const struct view *v,
-                       struct ring_state *state, int64_t hops)
+static int turns_back(const struct view *v)
 {
-    static const char *const names[2][2] = { { "k0", "v0" }, { "k1", "v1" } };
+    const struct strategy_options *o = v->options;
 
-    for (; state->turns < min64(hops, 2); state->turns++)
-        state->turn[state->turns] = view_pair(
-            s, v, names[state->turns][0], names[state->turns][1],
-            ROLE_SCRATCH, v->job->dtype, view_rows_most(v));
-}
-
-static struct ring_state *forward_start(struct schedule *s, struct view *v,
-                                        int save)
-{
-    struct ring_state *state = schedule_alloc(s, sizeof *state);
-
-    make_turns(s, v, state, v->members - 1 - save);
-    if (save)
-        state->saved = view_pair(s, v, "k_last", "v_last", ROLE_SAVED,
-                                 v->job->dtype, view_rows(v, owner(v, 1)));
-    view_lse(s, v);
-    v->state = state;
-    return state;
+    return o->backward == CIRCULATE_KV && !o->reverse && !o->needed;
 }
 
 static void ring_forward(struct schedule *s, struct view *v)
 {
-    int64_t N = v->members;
-    int save = N > 1 && view_has_backward(v);
-    struct ring_state *state = forward_start(s, v, save);
-    struct pair held = { v->k, v->v };
-    struct tile o = N > 1 ? view_accumulator(s, "o_acc", v->o) : v->o;
+    int keep = view_has_backward(v) && turns_back(v) && v->members > 1;
+    struct route r = ring_route(v, SIDE_KEYS);
+    struct ring_state *x = v->state = schedule_alloc(s, sizeof *x);
 
-    for (int64_t i = 0; i < N; i++) {
-        struct pair next = held;
-        struct segment *list;
-        int64_t n = view_segments(v, v->maps[owner(v, -i)], &list);
-
-        schedule_step(s, (int32_t)i);
-        if (i < N - 1) {
-            next = save && i == N - 2 ? state->saved
-                : pair_rows(s, state->turn[i % 2],
-                            view_rows(v, owner(v, -i - 1)));
-            pair_recv(s, "kv", CHANNEL_KV, view_neighbour(v, -1), next);
-            pair_send(s, "kv", CHANNEL_KV, view_neighbour(v, 1), held);
-        }
-        schedule_attend(s, "", v->q, held.k, held.v, o, v->lse,
-                        i ? ACCESS_UPDATE : ACCESS_WRITE, list, n);
-        state->last = held;
-        held = next;
-        free(list);
-    }
-    view_finish(s, "o", o, v->o);
+    x->kv = pair_circuit(s, v, "kv", CHANNEL_KV, "k", "v", v->job->dtype);
+    x->last = (struct cargo){ 2, { v->k, v->v } };
+    if (keep)
+        x->last = cargo_of(view_pair(s, v, "k_last", "v_last", ROLE_SAVED,
+                                     v->job->dtype,
+                                     view_rows(v, member_at(v, 1))));
+    view_lse(s, v);
+    tour_keys_forward(s, v, &r, &x->kv, keep ? &x->last : NULL);
 }
 
-/* dK, dV on their way home: two buffers in turn, and this step's part. */
+/* dK, dV on their way home: what comes with the block gets this step's part. */
 struct travel {
     struct gradients g;
-    struct pair part, turn[2];
+    struct circuit dkv;
+    struct cargo part;
 };
 
-static struct travel travel_start(struct schedule *s, struct view *v)
+static void travel_step(struct schedule *s, struct view *v, struct travel *t,
+                        int64_t i, struct cargo kv)
 {
-    struct travel t = { .g = gradients_start(s, v) };
-    int64_t rows = view_rows_most(v);
+    int64_t N = v->members, owner = member_at(v, 1 + i);
+    struct part all = { 0, view_rows(v, owner) };
+    struct cargo home = { 2, { v->dk, v->dv } };
+    struct cargo at = N > 1 ? circuit_take(s, v, &t->dkv, all) : home;
+    struct cargo two[2] = { at, at };
 
-    for (int i = 0; v->members > 1 && i < 2; i++)
-        t.turn[i] = view_pair(s, v, i ? "dk1" : "dk0", i ? "dv1" : "dv0",
-                              ROLE_SCRATCH, v->job->wire_grad, rows);
-    if (v->members > 1)
-        t.part = view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
-                           DTYPE_FP32, rows);
-    return t;
-}
-
-/* Gradients of the block at hand: what came with it plus this step's part. */
-static void step_gradients(struct schedule *s, struct view *v,
-                           struct travel *t, int64_t i, struct pair held)
-{
-    int64_t N = v->members, own = owner(v, 1 + i), rows = view_rows(v, own);
-    struct segment *list;
-    int64_t n = view_segments(v, v->maps[own], &list);
-    struct pair home = { v->dk, v->dv };
-    struct pair travel = N > 1 ? pair_rows(s, t->turn[i % 2], rows) : home;
-    struct pair part = N > 1 ? pair_rows(s, t->part, rows) : home;
-
-    if (i > 0)
-        pair_recv(s, "dkv", CHANNEL_DKV, view_neighbour(v, 1), travel);
-    if (n > 0)
-        gradients_add(s, v, &t->g, held, i > 0 ? part : travel, list, n);
-    else if (i == 0)
-        pair_sum(s, travel, ACCESS_WRITE, NULL, 0);
-    if (i > 0 && i == N - 1)
-        pair_sum(s, home, ACCESS_WRITE, (struct pair[]){ travel, part },
-                 n > 0 ? 2 : 1);
-    else if (i > 0 && n > 0)
-        pair_sum(s, travel, ACCESS_UPDATE, &part, 1);
+    if (i > 0) {
+        two[1] = cargo_rows(s, t->part, all);
+        circuit_recv(s, &t->dkv, view_neighbour(v, 1), at);
+    }
+    int some = gradients_part(s, v, &t->g, owner, kv, two[1]);
+    if (i == 0 && !some)
+        cargo_sum(s, dkv_labels, at, ACCESS_WRITE, NULL, 0);
+    else if (i > 0 && i == N - 1)
+        cargo_sum(s, dkv_labels, home, ACCESS_WRITE, two, 1 + some);
+    else if (i > 0 && some)
+        cargo_sum(s, dkv_labels, at, ACCESS_UPDATE, &two[1], 1);
     if (i < N - 1)
-        pair_send(s, "dkv", CHANNEL_DKV, view_neighbour(v, -1), travel);
-    free(list);
+        circuit_send(s, &t->dkv, view_neighbour(v, -1), at);
 }
 
-static void ring_backward(struct schedule *s, struct view *v)
+static void backward_home(struct schedule *s, struct view *v)
 {
     int64_t N = v->members;
-    struct ring_state *state = v->state;
-    struct pair held = state->last;
+    struct ring_state *x = v->state;
+    struct cargo held = x->last;
+    struct travel t = {
+        .g = gradients_start(s, v),
+        .dkv = pair_circuit(s, v, "dkv", CHANNEL_DKV, "dk", "dv",
+                            v->job->wire_grad) };
 
-    schedule_step(s, -1);
-    make_turns(s, v, state, N - 1);
-    struct travel t = travel_start(s, v);
+    if (N > 1)
+        t.part = cargo_of(view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
+                                    DTYPE_FP32, view_rows_most(v)));
     for (int64_t i = 0; i < N; i++) {
-        struct pair next = held;
+        struct part coming = { 0, view_rows(v, member_at(v, 2 + i)) };
+        struct cargo next = held;
 
         schedule_step(s, (int32_t)i);
-        if (i < N - 1) {
-            next = pair_rows(s, state->turn[i % 2],
-                             view_rows(v, owner(v, 2 + i)));
-            pair_recv(s, "kv", CHANNEL_KV, view_neighbour(v, 1), next);
-            pair_send(s, "kv", CHANNEL_KV, view_neighbour(v, -1), held);
-        }
-        step_gradients(s, v, &t, i, held);
+        if (i < N - 1)
+            next = circuit_hop(s, v, &x->kv, view_neighbour(v, 1), coming,
+                               view_neighbour(v, -1), held);
+        travel_step(s, v, &t, i, held);
         held = next;
     }
     view_finish(s, "dq", t.g.dq, v->dq);
 }
 
-/* All blocks but the one that stays: forward the next member's, backward the
- * own. */
-static int64_t ring_bytes_forward(const struct view *v)
+static void ring_backward(struct schedule *s, struct view *v)
 {
-    return (view_rows_all(v) - view_rows(v, owner(v, 1)))
-        * view_kv_bytes(v, v->job->dtype);
+    struct ring_state *x = v->state;
+    int queries = v->options->backward == CIRCULATE_Q;
+    struct route r = ring_route(v, queries ? SIDE_QUERIES : SIDE_KEYS);
+
+    schedule_step(s, -1);
+    if (turns_back(v))
+        backward_home(s, v);
+    else if (queries)
+        tour_queries_backward(s, v, &r, 1);
+    else
+        tour_keys_backward(s, v, &r, &x->kv);
 }
 
+static int64_t ring_bytes_forward(const struct view *v)
+{
+    struct route r = ring_route(v, SIDE_KEYS);
+
+    return tour_bytes_forward(&r);
+}
+
+/* Turning back, all blocks but the own. */
 static int64_t ring_bytes_backward(const struct view *v)
 {
+    struct route r = ring_route(v, v->options->backward == CIRCULATE_Q
+                                ? SIDE_QUERIES : SIDE_KEYS);
+
+    if (!turns_back(v))
+        return tour_bytes_backward(&r);
     return (view_rows_all(v) - view_rows(v, v->me))
         * (view_kv_bytes(v, v->job->dtype)
            + view_kv_bytes(v, v->job->wire_grad));
 }
 
-static const char *const ring_options[] = { "layout", "block", NULL };
+static const char *const ring_options[] = { "layout", "block", "backward",
+                                            "direction", "hops", NULL };
 
 const struct strategy strategy_ring = {
     .name = "ring",
     .family = "softmax",
     .summary = "K and V circulate over N-1 hops while each block is attended",
     .options = ring_options,
+    .queries = queries_cut,
+    .turns = 1,
     .forward = ring_forward,
     .backward = ring_backward,
     .bytes_forward = ring_bytes_forward,

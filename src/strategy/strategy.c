@@ -13,6 +13,13 @@ const struct strategy *const strategies[] = {
     &strategy_usp,
     &strategy_2d,
     &strategy_token_ring,
+    &strategy_rsa,
+    &strategy_tree,
+    &strategy_star,
+    &strategy_lasp,
+    &strategy_lasp2,
+    &strategy_lasp2_scan,
+    &strategy_lasp2h,
     NULL
 };
 

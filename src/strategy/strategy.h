@@ -13,6 +13,8 @@ struct strategy {
     const char *family;         /* softmax | linear | decode | star | hybrid */
     const char *summary;        /* one line */
     const char *const *options; /* keys it takes besides name; NULL last */
+    int turns;                  /* it receives into buffers in turn: the plan
+                                   sets options.turns */
     /* 0, or -1 with the reason in *e (one sentence, no prefix). Pure. NULL:
      * always. */
     int (*applies)(const struct job *job, const struct strategy_options *o,
@@ -21,7 +23,8 @@ struct strategy {
      * shallow copy of the job; NULL: as it is. */
     void (*job)(struct job *job, const struct strategy_options *o,
                 int64_t ranks);
-    /* The queries of a rank in a decode pass; NULL: it does not decode. */
+    /* The queries of a rank, in any pass; NULL: its tokens, and it does not
+     * decode. */
     struct position_map *(*queries)(const struct job *job,
                                     const struct strategy_options *o,
                                     int64_t ranks, int64_t rank);
@@ -40,9 +43,15 @@ struct strategy {
 
 extern const struct strategy strategy_ring, strategy_allgather,
     strategy_ulysses, strategy_double_ring, strategy_usp, strategy_2d,
-    strategy_token_ring;
+    strategy_token_ring, strategy_rsa, strategy_tree, strategy_star,
+    strategy_lasp, strategy_lasp2, strategy_lasp2_scan, strategy_lasp2h;
 extern const struct strategy *const strategies[];   /* NULL-terminated */
 const struct strategy *strategy_find(const char *name);
+
+/* 0, or -1 and *e: why the strategy does not apply. */
+int plan_applies(const struct job *job, const struct strategy *st,
+                 const struct strategy_options *o, int64_t ranks,
+                 struct error *e);
 
 /* A strategy asked of a job on some ranks: position maps made once, schedules
  * built rank by rank. */
@@ -52,7 +61,8 @@ struct plan *plan_create(const struct job *job, const struct strategy *st,
                          struct error *e);      /* NULL: does not apply */
 void plan_destroy(struct plan *p);
 struct pool *plan_pool(struct plan *p);
-/* The job that the schedules are of: what results are verified against. */
+/* The job that the schedules are of: what results are verified against.  In a
+ * decode session, the job of its last step: sequence + decode_steps tokens. */
 const struct job *plan_job(const struct plan *p);
 int32_t plan_ranks(const struct plan *p);
 /* The frozen schedule of one rank (forward, and backward if the pass has it);

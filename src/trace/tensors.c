@@ -109,10 +109,27 @@ static int same(const struct h5_in *in, const struct tensor *t,
 
 enum { Q, K, V, DO, TENSORS };
 
-static int check_agreement(const struct h5_in *in, const struct tensor *t)
+/* In decode q has the last tokens only. */
+static int check_tokens(const struct h5_in *in, const struct tensor *t,
+                        enum tensor_need need)
 {
-    if (same(in, &t[K], &t[Q], 0) || same(in, &t[V], &t[Q], 0) ||
-        same(in, &t[K], &t[Q], 2) || same(in, &t[V], &t[K], 1))
+    if (need != TENSORS_DECODE)
+        return same(in, &t[K], &t[Q], 0) || same(in, &t[V], &t[Q], 0);
+    if (same(in, &t[V], &t[K], 0))
+        return -1;
+    if (t[Q].shape[0] <= t[K].shape[0])
+        return 0;
+    return fail(in->e, "%s: dataset q has %llu tokens and k has %llu; a decode "
+                "step has the last tokens' queries", in->path,
+                (unsigned long long)t[Q].shape[0],
+                (unsigned long long)t[K].shape[0]);
+}
+
+static int check_agreement(const struct h5_in *in, const struct tensor *t,
+                           enum tensor_need need)
+{
+    if (check_tokens(in, t, need) || same(in, &t[K], &t[Q], 2) ||
+        same(in, &t[V], &t[K], 1))
         return -1;
     if (!t[DO].data)
         return 0;
@@ -122,16 +139,20 @@ static int check_agreement(const struct h5_in *in, const struct tensor *t)
                : 0;
 }
 
-/* q [S,H,D], k [S,Hk,D], v [S,Hk,E], do [S,H,E]. */
-static int read_tensors(const struct h5_in *in, int need_do, struct tensor *t)
+static int wanted(const struct h5_in *in, int i, enum tensor_need need)
 {
-    for (int i = 0; i < TENSORS; i++) {
-        if (i == DO && !need_do && !h5_exists(in->file, t[i].name))
-            continue;
-        if (read_tensor(in, &t[i]))
+    return i != DO || need == TENSORS_GRADIENT ||
+           (need == TENSORS_FORWARD && h5_exists(in->file, "do"));
+}
+
+/* q [S,H,D], k [S,Hk,D], v [S,Hk,E], do [S,H,E]. */
+static int read_tensors(const struct h5_in *in, enum tensor_need need,
+                        struct tensor *t)
+{
+    for (int i = 0; i < TENSORS; i++)
+        if (wanted(in, i, need) && read_tensor(in, &t[i]))
             return -1;
-    }
-    return check_agreement(in, t);
+    return check_agreement(in, t, need);
 }
 
 /* Attribute lengths: those of packed sequences, or none. */
@@ -168,18 +189,19 @@ static int read_lengths(const struct h5_in *in, struct tensor_file *f)
     return 0;
 }
 
-static int read_file(const struct h5_in *in, int need_do,
+static int read_file(const struct h5_in *in, enum tensor_need need,
                      struct tensor_file *f)
 {
     struct tensor t[TENSORS] = { { .name = "q" }, { .name = "k" },
                                  { .name = "v" }, { .name = "do" } };
-    int rc = read_tensors(in, need_do, t);
+    int rc = read_tensors(in, need, t);
 
     f->q = t[Q].data;
     f->k = t[K].data;
     f->v = t[V].data;
     f->d_o = t[DO].data;
-    f->tokens = (int64_t)t[Q].shape[0];
+    f->tokens = (int64_t)t[K].shape[0];
+    f->queries = (int64_t)t[Q].shape[0];
     f->heads = (int64_t)t[Q].shape[1];
     f->kv_heads = (int64_t)t[K].shape[1];
     f->head_dim = (int64_t)t[Q].shape[2];
@@ -187,7 +209,7 @@ static int read_file(const struct h5_in *in, int need_do,
     return rc ? -1 : read_lengths(in, f);
 }
 
-struct tensor_file *tensor_file_read(const char *path, int need_do,
+struct tensor_file *tensor_file_read(const char *path, enum tensor_need need,
                                      struct error *e)
 {
     struct h5_in in;
@@ -195,7 +217,7 @@ struct tensor_file *tensor_file_read(const char *path, int need_do,
     if (h5_open(&in, path, e))
         return NULL;
     struct tensor_file *f = xcalloc(1, sizeof *f);
-    if (read_file(&in, need_do, f)) {
+    if (read_file(&in, need, f)) {
         tensor_file_destroy(f);
         f = NULL;
     }

@@ -119,19 +119,25 @@ int trace_summary(const char *path, int json, FILE *out, struct error *e);
 
 /* ---- Tensors in HDF5 (interface.md, section 2) --------------------------- */
 
+/* What is needed of an input file: q, k, v; `do` besides; for a decode step q
+ * of the last tokens of k and v only, without `do`. */
+enum tensor_need { TENSORS_FORWARD, TENSORS_GRADIENT, TENSORS_DECODE };
+
 struct tensor_file {            /* an input file, read whole */
     int64_t tokens, heads, kv_heads, head_dim, value_dim;
+    int64_t queries;            /* rows of q: tokens, but in decode */
     float *q, *k, *v, *d_o;     /* d_o NULL if absent */
     int64_t n_lengths;          /* attribute lengths; 0 if absent */
     int64_t *lengths;
 };
 /* Refuses missing datasets, wrong ranks or disagreeing shapes, NaN, infinity,
- * truncated files: names file and dataset. need_do: `do` is required. */
-struct tensor_file *tensor_file_read(const char *path, int need_do,
+ * truncated files: names file and dataset. */
+struct tensor_file *tensor_file_read(const char *path, enum tensor_need need,
                                      struct error *e);
 void tensor_file_destroy(struct tensor_file *f);
 
-/* One group of results, e.g. "/0"; fp32, global token order; NULL: absent. */
+/* One group of results, e.g. "/0", or "/0/1" of a layer; fp32, global token
+ * order; NULL: absent.  `tokens`: rows of them, of decode the queries. */
 struct tensor_results {
     const char *group;
     int64_t tokens, heads, kv_heads, head_dim, value_dim;
