@@ -10,7 +10,7 @@ MPI_LOG_DRIVER = $(tap_driver)
 MPI_LOG_COMPILER = $(top_srcdir)/scripts/mpi-tap
 SH_LOG_DRIVER = $(tap_driver)
 SH_LOG_COMPILER = $(SHELL)
-NPROCS = 1 2 3 4
+NPROCS = 1 2 3 4 6 8
 AM_TESTS_ENVIRONMENT = \
 	MPIEXEC='$(MPIEXEC)' NPROCS='$(NPROCS)' SPAR='$(abs_builddir)/spar' \
 	CMOCKA_MESSAGE_OUTPUT=TAP ASAN_OPTIONS=protect_shadow_gap=0; \
@@ -46,7 +46,7 @@ on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
 %C%_check_words_t_SOURCES = %D%/check_words_test.c %D%/mutation.c \
 	%D%/mutation.h %D%/rig.c %D%/rig.h
 %C%_cuda_t_SOURCES = %D%/cuda_test.c
-%C%_cuda_t_LDADD = libkernel.a $(CUDA_LIBS)
+%C%_cuda_t_LDADD = $(local_archives) $(local_libs)
 if HAVE_CUDA
 nodist_EXTRA_%C%_cuda_t_SOURCES = dummy.cxx
 endif

@@ -42,11 +42,14 @@ libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 local_archives = libmodels.a librun.a libstrategy.a libschedule.a libjob.a \
 	libkernel.a libtopo.a libtrace.a libbase.a
 local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS)
+if HAVE_CUDA
+local_libs += $(CUDA_LIBS) -lstdc++
+endif
 
 bin_PROGRAMS += spar
 spar_SOURCES = %D%/main.c
 spar_LDADD = libcli.a libranks.a libcli.a $(local_archives) \
-	$(MPI_LIBS) $(local_libs) $(CUDA_LIBS)
+	$(MPI_LIBS) $(local_libs)
 if HAVE_CUDA
 nodist_EXTRA_spar_SOURCES = dummy.cxx    # links with the C++ compiler
 endif
