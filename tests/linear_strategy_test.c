@@ -392,7 +392,7 @@ static void must_notice(const struct rig *g, int rank, int64_t drop,
     op_name(broken, &g->schedules[rank]->ops[drop + change + 1], name,
             sizeof name);
     if (report.passed)
-        fail_msg("%s: rank %d %s %s: not noticed", g->trial->strategy, rank,
+        fail_msg("%s: rank %d %s %s: not noticed", g->trial.strategy, rank,
                  drop < 0 ? "wrong span of" : "without", name);
     check_report_clear(&report);
     schedule_destroy(broken);

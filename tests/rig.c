@@ -55,7 +55,7 @@ int rig_create(struct rig *g, const struct trial *t)
 {
     struct error e = { 0 };
 
-    *g = (struct rig){ .trial = t };
+    *g = (struct rig){ .trial = *t };
     g->job = trial_job(t);
     g->kernel = kernel_find(t->kernel ? t->kernel : "auto", &e);
     assert_non_null(g->kernel);
@@ -76,18 +76,21 @@ void rig_load(struct rig *g)
 {
     struct error e = { 0 };
 
-    if (loopback_create(&g->loop, (const struct schedule *const *)g->schedules,
-                        g->trial->ranks, &e))
+    if (loopback_create_on(&g->loop,
+                           (const struct schedule *const *)g->schedules,
+                           g->trial.ranks,
+                           g->kernel->device ? g->kernel->device : &device_host,
+                           &e))
         fail_msg("%s", e.text);
-    for (int32_t r = 0; r < g->trial->ranks; r++)
+    for (int32_t r = 0; r < g->trial.ranks; r++)
         memory_load(&g->loop.memories[r],
-                    g->trial->row ? g->trial->row : input_seeded, &rig_seed);
+                    g->trial.row ? g->trial.row : input_seeded, &rig_seed);
 }
 
 void rig_destroy(struct rig *g)
 {
     loopback_destroy(&g->loop);
-    for (int32_t r = 0; r < g->trial->ranks; r++)
+    for (int32_t r = 0; r < g->trial.ranks; r++)
         schedule_destroy(g->schedules[r]);
     free(g->schedules);
     plan_destroy(g->plan);
@@ -145,12 +148,12 @@ void results_clear(struct results *r)
 void rig_judge(const struct rig *g, struct verdict *verdict)
 {
     const struct job *job = plan_job(g->plan);
-    row_fn row = g->trial->row ? g->trial->row : input_seeded;
+    row_fn row = g->trial.row ? g->trial.row : input_seeded;
 
     int64_t replicas = has_replicas(g->schedules[0]) ? g->loop.ranks : 1;
 
     for (int64_t l = 0; l < job_layers(job); l++) {
-        struct verify *v = verify_create(job, l, g->trial->verify, row,
+        struct verify *v = verify_create(job, l, g->trial.verify, row,
                                          &rig_seed, 3);
         for (int64_t last = 0; last < replicas; last++) {
             struct results r = results_of(g, l, last);
@@ -169,7 +172,7 @@ struct check_report rig_check(const struct rig *g)
     struct check_report report;
 
     check_schedules((const struct schedule *const *)g->schedules,
-                    g->trial->ranks, &report);
+                    g->trial.ranks, &report);
     return report;
 }
 
@@ -187,14 +190,14 @@ static void must_count(const struct rig *g, const char *text)
     const struct job *job = plan_job(g->plan);
     int64_t pairs = 0;
 
-    for (int32_t r = 0; r < g->trial->ranks; r++) {
+    for (int32_t r = 0; r < g->trial.ranks; r++) {
         int64_t wanted = plan_bytes_expected(g->plan, r);
         if (g->loop.bytes_sent[r] != wanted)
             fail_msg("%s: rank %d sent %lld bytes, expected %lld", text, r,
                      (long long)g->loop.bytes_sent[r], (long long)wanted);
         pairs += schedule_pairs(g->schedules[r]);
     }
-    assert_int_equal(pairs, job_pairs(job) * g->trial->heads
+    assert_int_equal(pairs, job_pairs(job) * g->trial.heads
                      * job_layers(job));
 }
 

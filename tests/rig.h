@@ -37,10 +37,10 @@ struct job trial_job(const struct trial *t);
 extern uint64_t rig_seed;
 
 struct rig {
-    const struct trial *trial;
+    struct trial trial;         /* a copy */
     struct job job;
     struct plan *plan;
-    struct schedule **schedules;        /* [trial->ranks] */
+    struct schedule **schedules;        /* [trial.ranks] */
     struct loopback loop;
     const struct kernel_backend *kernel;
     struct error why;           /* why it does not apply */
