@@ -9,8 +9,11 @@ AC_DEFUN([SPAR_CUDA], [
             [CUDA kernels: no, check, yes or CUDA's folder @<:@check@:>@])],
         [], [with_cuda=check])
     AC_ARG_VAR([NVCC], [CUDA compiler])
-    AC_ARG_VAR([NVCCFLAGS], [CUDA compiler flags @<:@-O3 -arch=all-major@:>@])
-    : ${NVCCFLAGS="-O3 -arch=all-major"}
+    AC_ARG_VAR([NVCCFLAGS],
+        [CUDA compiler flags @<:@-O3, PTX of 8.0, code of 9.0a@:>@])
+    # 8.0 is the least that the kernels need; its PTX runs on every later device.
+    : ${NVCCFLAGS="-O3 -std=c++17 -gencode=arch=compute_80,code=compute_80 \
+-gencode=arch=compute_90a,code=sm_90a"}
     spar_cuda_found=no
     AS_CASE([$with_cuda],
         [no], [],

@@ -161,16 +161,24 @@ static void verify_now(struct work_place *w)
 static void print_verdict(const struct work_place *w)
 {
     const struct verdict *v = &w->x->verdict;
+    int wrong = 0;
 
-    for (int r = 0; r < RESULTS; r++)
-        if (isnan(v->error[r]) && !isnan(v->gate[r]))
+    for (int r = 0; r < RESULTS; r++) {
+        if (isnan(v->gate[r]) || v->error[r] <= v->gate[r])
+            continue;
+        wrong = 1;
+        if (isnan(v->error[r]))
             fprintf(stderr, "spar: %s: %s is wrong: it has NaN, or rows that "
                     "nothing wrote\n", w->name, result_names[r]);
-        else if (v->error[r] > v->gate[r])
+        else
             fprintf(stderr, "spar: %s: %s is wrong: error %.3g, at most %.3g\n",
                     w->name, result_names[r], v->error[r], v->gate[r]);
+    }
     if (!v->compared)
         fprintf(stderr, "spar: %s: nothing was compared\n", w->name);
+    else if (!wrong)
+        fprintf(stderr, "spar: %s: all that was compared is zero, or there is "
+                "NaN in what was not\n", w->name);
 }
 
 static int is_right(const struct work_place *w)

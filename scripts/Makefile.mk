@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-EXTRA_DIST += %D%/common.sh %D%/mpi-tap %D%/quickstart %D%/test .ci/run
+EXTRA_DIST += %D%/common.sh %D%/gpu-cudnn %D%/mpi-tap %D%/quickstart %D%/test .ci/run

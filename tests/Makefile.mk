@@ -17,7 +17,7 @@ AM_TESTS_ENVIRONMENT = \
 	export MPIEXEC NPROCS SPAR CMOCKA_MESSAGE_OUTPUT ASAN_OPTIONS;
 
 unit_tests = %D%/base.t %D%/check_outputs.t %D%/check_parts.t %D%/check_stall.t \
-	%D%/check.t %D%/check_words.t %D%/cuda.t %D%/decode_strategy.t %D%/job.t %D%/kernel_linear.t %D%/kernel_rows.t %D%/kernel_scores.t \
+	%D%/check.t %D%/check_words.t %D%/cuda.t %D%/cudnn.t %D%/decode_strategy.t %D%/device.t %D%/job.t %D%/kernel_linear.t %D%/kernel_rows.t %D%/kernel_scores.t \
 	%D%/kernel_segment.t %D%/kernel.t %D%/linear_strategy.t %D%/loopback.t \
 	%D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation_hand.t %D%/mutation.t %D%/options.t \
 	%D%/oracle.t %D%/position.t %D%/reduce.t %D%/report.t %D%/rsa_star.t %D%/scenario_attention.t %D%/scenario.t \
@@ -50,6 +50,12 @@ on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
 if HAVE_CUDA
 nodist_EXTRA_%C%_cuda_t_SOURCES = dummy.cxx
 endif
+%C%_cudnn_t_SOURCES = %D%/cudnn_plain.h %D%/cudnn_test.c
+%C%_cudnn_t_LDADD = $(local_archives) $(local_libs)
+if HAVE_CUDA
+nodist_EXTRA_%C%_cudnn_t_SOURCES = dummy.cxx
+endif
+EXTRA_DIST += %D%/bench_cudnn.c
 %C%_decode_strategy_t_SOURCES = %D%/decode_strategy_test.c %D%/rig.c \
 	%D%/rig.h
 %C%_kernel_linear_t_SOURCES = %D%/kernel_linear_test.c \
@@ -89,6 +95,7 @@ endif
 %C%_tensor_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
 %C%_trace_t_SOURCES = %D%/trace_test.c
 %C%_trace_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
+%C%_device_t_SOURCES = %D%/device_test.c %D%/rig.c %D%/rig.h
 %C%_traps_numbers_t_SOURCES = %D%/traps_numbers_test.c %D%/traps.h %D%/rig.c \
 	%D%/rig.h
 %C%_traps_schedules_t_SOURCES = %D%/traps_schedules_test.c %D%/traps.h \

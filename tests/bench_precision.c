@@ -3,7 +3,9 @@
  * What the precision of travelling sums costs: errors against the fp64 oracle
  * as a function of the number of ranks, by loopback.
  *
- *   ring         dk, dv travel and are rounded at every hop: wire_grad
+ *   ring, double-ring
+ *                dk, dv travel and are rounded at every hop, but for the part of
+ *                the own block, which stays at home: wire_grad
  *   token-ring   (o, lse) go straight home, dq too: wire_partial, wire_grad
  */
 #include <config.h>

@@ -77,6 +77,8 @@ static void shapes_and_dtypes(void **state)
                               .heads = heads[h][0], .kv_heads = heads[h][1],
                               .head_dim = 24, .value_dim = 16,
                               .dtype = (enum dtype)dtype,
+                              .wire_partial = h % 2 ? DTYPE_FP32
+                                                    : (enum dtype)dtype,
                               .options.reduce = (enum reduction)reduce));
 }
 
@@ -118,6 +120,13 @@ static void bytes_of_reductions(void **state)
                           3), 480);
     assert_int_equal(sent(STEP(.ranks = 6, .options.reduce = REDUCE_GATHER),
                           3), 5 * 288);
+    assert_int_equal(sent(STEP(.ranks = 6, .dtype = DTYPE_BF16,
+                               .wire_partial = DTYPE_BF16,
+                               .options.reduce = REDUCE_GATHER), 3),
+                     5 * (128 + 32));
+    assert_int_equal(sent(STEP(.ranks = 6, .dtype = DTYPE_BF16,
+                               .wire_partial = DTYPE_BF16,
+                               .options.reduce = REDUCE_USEROP), 3), 480);
     assert_int_equal(sent(STEP(.ranks = 6, .options = {
                               .reduce = REDUCE_TWO_LEVEL, .window = 2 }), 3),
                      288 + 384);

@@ -156,6 +156,34 @@ static void early_delta(void **state)
     program_destroy(&p);
 }
 
+/* What comes with the queries is of other heads than they are. */
+static void other_heads(void **state)
+{
+    struct program p;
+
+    (void)state;
+    assert_int_equal(program_create(&p, (struct trial){
+        .strategy = "allgather", .options = { .head_group = 1 },
+        .mask = { MASK_CAUSAL, -1, 0 }, .pass = PASS_FORWARD_BACKWARD }), 1);
+    struct item *backward = at(&p, 1, OP_ATTEND_BACKWARD, 0);
+    for (int64_t i = 3; i < 6; i++) {           /* do, lse, delta */
+        struct tile *t = &backward->o[i].tile, old = *t;
+        t->head_first += 2;
+        must_find(&p, "of head", 0);
+        *t = old;
+    }
+    struct item *delta = at(&p, 1, OP_DELTA, 0), half = *delta;
+    for (int64_t i = 0; i < 3; i++) {
+        delta->o[i].tile = tile_heads(delta->o[i].tile, 0, 2);
+        half.o[i].tile = tile_heads(half.o[i].tile, 2, 2);
+    }
+    insert_item(&p.code[1], find(&p.code[1], OP_DELTA, 0), half);
+    must_pass(&p);
+    at(&p, 1, OP_DELTA, 0)->o[1].tile.head_first = 0;
+    must_find(&p, "of head", 0);
+    program_destroy(&p);
+}
+
 /* Two tiles of one message in one place; an op that writes what it reads. */
 static void tiles_meet(void **state)
 {
@@ -223,6 +251,7 @@ int main(void)
         cmocka_unit_test(strict_for_causal),
         cmocka_unit_test(partial_lse),
         cmocka_unit_test(early_delta),
+        cmocka_unit_test(other_heads),
         cmocka_unit_test(tiles_meet),
         cmocka_unit_test(wrong_output),
         cmocka_unit_test(tokens_twice),

@@ -214,6 +214,8 @@ static void cost_sheet(void **state)
         { "allgather", 3 * 4096 + 3 * 4096 + 3 * 4096 },
         /* N > Hk: KV twice, 3/4 of 2 |Q| + 2 |KV| each way */
         { "ulysses", 2 * 3 * (2 * 8192 + 2 * 4096) / 4 },
+        /* 2 windows of 2: of dkv, 4 hops intra and 2 inter but the first */
+        { "double-ring", 3 * 4096 + 3 * 4096 + 5 * 4096 },
     };
     const int64_t length = 64;
     struct job job = {
@@ -224,7 +226,7 @@ static void cost_sheet(void **state)
 
     (void)state;
     assert_int_equal(job_finish(&job, &length, 1, &e), 0);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct strategy_options o = { .layout = LAYOUT_ZIGZAG, .block = 1 };
         struct plan *p = plan_create(&job, strategy_find(sheet[i].name), &o, 4,
                                      &e);

@@ -42,6 +42,9 @@ libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 local_archives = libmodels.a librun.a libstrategy.a libschedule.a libjob.a \
 	libkernel.a libtopo.a libtrace.a libbase.a
 local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS)
+if HAVE_CUDNN
+local_libs += $(CUDNN_LIBS)
+endif
 if HAVE_CUDA
 local_libs += $(CUDA_LIBS) -lstdc++
 endif

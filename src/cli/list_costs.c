@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const int64_t few_ranks[] = { 2, 8, 64 };
-enum { FEW = sizeof few_ranks / sizeof *few_ranks, MOST_MOVES = 16 };
+enum { FEW = sizeof few_ranks / sizeof *few_ranks };
 
 /* What goes over a channel under one label, in sends or in a collective. */
 struct move {
@@ -24,8 +24,8 @@ struct move {
 /* Of one pass, at the rank that sends most. */
 struct pass_cost {
     int64_t bytes;              /* closed form */
-    int64_t n;
-    struct move moves[MOST_MOVES];
+    int64_t n, cap;
+    struct move *moves;
 };
 
 struct cost {
@@ -77,11 +77,10 @@ static void count_move(struct pass_cost *c, const struct schedule *s,
                         || c->moves[i].collective != op->collective
                         || strcmp(c->moves[i].label, label)))
         i++;
-    if (i == MOST_MOVES)
-        return;
-    if (i == c->n)
-        c->moves[c->n++] = (struct move){ op->channel, op->collective, label,
-                                          0, 0 };
+    if (i == c->n) {
+        struct move m = { op->channel, op->collective, label, 0, 0 };
+        ARRAY_PUSH(c->moves, c->n, c->cap, m);
+    }
     c->moves[i].messages++;
     c->moves[i].bytes += op_work(s, op).sent_bytes;
 }
@@ -140,6 +139,8 @@ static void cost_print(FILE *out, struct json *j, struct cost *c,
         if (s->ops[i].kind == OP_SEND || s->ops[i].kind == OP_COLLECTIVE)
             count_move(&c->pass[s->ops[i].backward], s, &s->ops[i]);
     print(out, j, c);
+    for (int i = 0; i < 2; i++)
+        free(c->pass[i].moves);
     schedule_destroy(s);
     plan_destroy(p);
 }

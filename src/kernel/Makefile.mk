@@ -19,8 +19,15 @@ libkernel_a_SOURCES = \
 	%D%/cpu_rows.h \
 	%D%/cpu_scores.h \
 	%D%/cuda_async.h \
+	%D%/cuda_attend.cuh \
 	%D%/cuda_backend.h \
+	%D%/cuda_bands.cuh \
+	%D%/cuda_block.cuh \
+	%D%/cuda_common.cuh \
+	%D%/cuda_kernels.h \
+	%D%/cuda_mma.cuh \
 	%D%/cuda_streams.h \
+	%D%/cuda_warp.cuh \
 	%D%/device.c \
 	%D%/device.h \
 	%D%/half.h \
@@ -59,8 +66,27 @@ am__v_NVCC_1 =
 	  $(NVCCFLAGS) -MD -MP -MF $(@:.o=.nvcc.d) -c -o $@ $<
 
 if HAVE_CUDA
-libkernel_a_SOURCES += %D%/cuda_async.cu %D%/cuda_backend.cu \
-	%D%/cuda_device.cu
--include %D%/cuda_async.nvcc.d %D%/cuda_backend.nvcc.d %D%/cuda_device.nvcc.d
+libkernel_a_SOURCES += %D%/cuda.c %D%/cuda_async.cu %D%/cuda_attend.cu \
+	%D%/cuda_attend_fp32.cu %D%/cuda_attend_mma.cu %D%/cuda_backend.cu \
+	%D%/cuda_backward_mma.cu %D%/cuda_device.cu %D%/cuda_linear.cu \
+	%D%/cuda_rows.cu %D%/cuda_scores.cu
+-include %D%/cuda_async.nvcc.d %D%/cuda_attend.nvcc.d
+-include %D%/cuda_attend_fp32.nvcc.d %D%/cuda_attend_mma.nvcc.d
+-include %D%/cuda_backend.nvcc.d %D%/cuda_backward_mma.nvcc.d
+-include %D%/cuda_device.nvcc.d %D%/cuda_linear.nvcc.d %D%/cuda_rows.nvcc.d
+-include %D%/cuda_scores.nvcc.d
+endif
+
+# cuDNN: its headers reach these files and no others.
+EXTRA_LIBRARIES += libcudnnkernel.a
+libcudnnkernel_a_SOURCES = %D%/cudnn.c %D%/cudnn_attention.c \
+	%D%/cudnn_attention.h %D%/cudnn_backend.h %D%/cudnn_device.h \
+	%D%/cudnn_graph.c %D%/cudnn_graph.h %D%/cudnn_result.c \
+	%D%/cudnn_result.h %D%/cudnn_state.c %D%/cudnn_state.h
+libcudnnkernel_a_CPPFLAGS = $(AM_CPPFLAGS) $(CUDNN_CPPFLAGS) $(CUDA_CPPFLAGS)
+if HAVE_CUDNN
+libkernel_a_SOURCES += %D%/cudnn_device.cu
+libkernel_a_LIBADD += $(libcudnnkernel_a_OBJECTS)
+-include %D%/cudnn_device.nvcc.d
 endif
 CLEANFILES += %D%/*.nvcc.d

@@ -7,5 +7,11 @@
 #include "kernel/kernel.h"
 
 extern const struct kernel_backend kernel_cpu, kernel_reference, kernel_null;
+#ifdef HAVE_CUDA
+extern const struct kernel_backend kernel_cuda;
+#endif
+#ifdef HAVE_CUDNN
+extern const struct kernel_backend kernel_cudnn;
+#endif
 
 #endif

@@ -41,9 +41,39 @@ static int cuda_count(void)
     return 0;
 }
 
+/* ---- Work space ---------------------------------------------------------- */
+
+static struct space {
+    void *data;
+    size_t bytes;
+} spaces[DEVICE_STREAMS][CUDA_WORK_USES];
+
+void *cuda_workspace(enum cuda_work use, size_t bytes)
+{
+    struct space *s = &spaces[current][use];
+
+    if (bytes > s->bytes) {
+        if (s->data)
+            cudaFree(s->data);  /* waits until nothing uses it */
+        must(cudaMalloc(&s->data, bytes));
+        s->bytes = bytes;
+    }
+    return s->data;
+}
+
+static void forget_spaces(struct space *s)
+{
+    for (int i = 0; i < CUDA_WORK_USES; i++) {
+        if (s[i].data)          /* freeing nothing would start device 0 */
+            cudaFree(s[i].data);
+        s[i] = {};
+    }
+}
+
 static void forget_streams(void)
 {
     for (int i = 0; i < DEVICE_STREAMS; i++) {
+        forget_spaces(spaces[i]);
         if (streams[i])
             cudaStreamDestroy(streams[i]);
         streams[i] = NULL;

@@ -11,4 +11,13 @@
 cudaStream_t cuda_stream(int number);   /* 0 .. DEVICE_STREAMS - 1 */
 cudaStream_t cuda_stream_current(void);
 
+/* Work space of the current stream, in the order of its work: what was written
+ * is lost at the next call for the same use.  Kept and reused; it grows, then
+ * waiting for the device, only when more is asked for than ever before. */
+enum cuda_work {
+    CUDA_WORK_LIST, CUDA_WORK_SLOPES, CUDA_WORK_PARTIAL, CUDA_WORK_CUDNN,
+    CUDA_WORK_USES
+};
+void *cuda_workspace(enum cuda_work use, size_t bytes);
+
 #endif

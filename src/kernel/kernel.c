@@ -10,6 +10,12 @@
 
 const struct kernel_backend *const kernel_backends[] = {
     &kernel_cpu,
+#ifdef HAVE_CUDNN
+    &kernel_cudnn,
+#endif
+#ifdef HAVE_CUDA
+    &kernel_cuda,
+#endif
     &kernel_reference,
     &kernel_null,
     NULL,

@@ -23,10 +23,11 @@ static void with_sum(const float *a, float *b, int64_t n, int64_t width)
         b[i] += a[i];
 }
 
-/* Neither weight is above 1, and one of them is 1. */
+/* Neither weight is above 1, and one of them is 1.  A NaN stays, whichever side
+ * it comes from. */
 static void merge_record(const float *a, float *b, int64_t width)
 {
-    float la = a[width], lb = b[width], m = la > lb ? la : lb;
+    float la = a[width], lb = b[width], m = la < lb ? lb : la;
 
     if (m == -INFINITY)
         return;                 /* nothing and nothing */

@@ -167,7 +167,7 @@ static int compute_attend_backward(const struct task *t)
         return -1;
     for (int64_t i = 3; i < 6; i++)
         if (operand_read(t, i, what[i - 3], x)
-            || task_zip(t, q, x, pair_token, NULL)
+            || task_zip(t, q, x, pair_meaning, NULL)
             || (i == 4 && operand_complete(t, i, x)))
             return -1;
     spans_as(q, TENSOR_DQ, node, x);
@@ -187,7 +187,8 @@ static int compute_delta(const struct task *t)
     struct spans *o = &t->c->scratch[0], *d_o = &t->c->scratch[1];
 
     if (operand_read(t, 0, TENSOR_O, o) || operand_read(t, 1, TENSOR_DO, d_o)
-        || task_zip(t, o, d_o, pair_token, NULL) || operand_complete(t, 0, o))
+        || task_zip(t, o, d_o, pair_meaning, NULL)
+        || operand_complete(t, 0, o))
         return -1;
     spans_as(o, WHAT_DELTA, 0, d_o);
     task_write(t, t->o[2].tile, d_o);

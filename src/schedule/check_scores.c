@@ -112,7 +112,7 @@ int compute_softmax_backward(const struct task *t)
         || operand_read(t, 1, WHAT_WEIGHTS, p)
         || operand_read(t, 2, WHAT_DELTA, delta)
         || task_zip(t, dp, p, pair_meaning, NULL)
-        || task_zip(t, dp, delta, pair_token, NULL))
+        || task_zip(t, dp, delta, pair_meaning, NULL))
         return -1;
     const struct leaf *a = block_leaf(t, 0, dp), *b = block_leaf(t, 1, p);
     if (!a || !b)

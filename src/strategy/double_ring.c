@@ -8,7 +8,10 @@
  *
  * Backward walks the same way; dK, dV follow one step behind: w intra hops in a
  * window bring them back to the position where its K, V started, an inter hop
- * takes them to the next window, the last one home.
+ * takes them to the next window, the last one home.  The part of the own block,
+ * by far the largest under a causal mask, stays at home in fp32, so that no hop
+ * rounds it: the sum that travels begins with the part of step 1, and the first
+ * hop of all is not made.
  *
  * Source: Gu et al., "LoongTrain" (arXiv:2406.18485), section 4.3. */
 #include <config.h>
@@ -23,11 +26,12 @@ struct rings {
     struct circuit intra, inter;        /* of K, V */
 };
 
-/* Backward: dK, dV of the block at hand, and the part of this step. */
+/* Backward, dK, dV: of the own block by the own queries; the sum that travels,
+ * of the block at hand; the part of this step. */
 struct travel {
     struct gradients g;
     struct circuit intra, inter;
-    struct cargo at, part;
+    struct cargo home, at, part;
 };
 
 static int64_t wrap(int64_t a, int64_t n)
@@ -152,23 +156,37 @@ static void double_ring_forward(struct schedule *s, struct view *v)
     view_finish(s, "o", o, v->o);
 }
 
-/* Add this step's part to what came with the block, and pass it on: in the
- * window, after the window's last step to the step that it began with, and from
- * there to the next window. */
+/* The part of this step: what the sum at home, or that which travels, begins
+ * with; else added to what came with the block. */
+static void add_part(struct schedule *s, const struct view *v,
+                     struct travel *t, int64_t step, int64_t whose,
+                     struct part rows, struct cargo kv)
+{
+    struct cargo part = step == 0 ? t->home
+                        : step == 1 ? t->at : cargo_rows(s, t->part, rows);
+    int some = gradients_part(s, v, &t->g, whose, kv, part);
+
+    if (step <= 1 && !some)
+        cargo_sum(s, dkv_labels, part, ACCESS_WRITE, NULL, 0);
+    if (step > 1 && some)
+        cargo_sum(s, dkv_labels, t->at, ACCESS_UPDATE, &part, 1);
+}
+
+/* Then pass the sum on: in the window, after the window's last step to the step
+ * that it began with, and from there to the next window. */
 static void visit_backward(struct schedule *s, const struct view *v,
                            const struct rings *r, void *arg, int64_t jo,
                            int64_t ji, struct cargo kv)
 {
     struct travel *t = arg;
     struct part rows = block(v, r, jo, ji);
-    int first = jo + ji == 0;
-    struct cargo part = first ? t->at : cargo_rows(s, t->part, rows);
-    int some = gradients_part(s, v, &t->g, owner(r, jo, ji), kv, part);
+    int64_t step = jo * r->w + ji;
 
-    if (first && !some)
-        cargo_sum(s, dkv_labels, t->at, ACCESS_WRITE, NULL, 0);
-    if (!first && some)
-        cargo_sum(s, dkv_labels, t->at, ACCESS_UPDATE, &part, 1);
+    if (step == 1)
+        t->at = circuit_take(s, v, jo ? &t->inter : &t->intra, rows);
+    add_part(s, v, t, step, owner(r, jo, ji), rows, kv);
+    if (step == 0)
+        return;
     if (r->w > 1)
         t->at = hop_intra(s, v, r, &t->intra, block(v, r, jo, ji + 1), t->at);
     if (r->W > 1 && ji == r->w - 1)
@@ -179,7 +197,6 @@ static void double_ring_backward(struct schedule *s, struct view *v)
 {
     struct rings *r = v->state;
     enum dtype wire = v->job->wire_grad;
-    struct cargo home = { 2, { v->dk, v->dv } };
 
     schedule_step(s, -1);
     struct travel t = {
@@ -188,16 +205,27 @@ static void double_ring_backward(struct schedule *s, struct view *v)
                               wire),
         .inter = pair_circuit(s, v, "dkv.inter", CHANNEL_OUT, "dk_inter",
                               "dv_inter", wire),
-        .part = cargo_of(view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
-                                   DTYPE_FP32, view_rows_most(v))) };
-    t.at = circuit_take(s, v, &t.intra, block(v, r, 0, 0));
+        .home = { 2, { v->dk, v->dv } } };
+    struct tile *home = t.home.tiles;
+
+    if (v->members > 1) {
+        home[0] = view_accumulator(s, "dk_acc", v->dk);
+        home[1] = view_accumulator(s, "dv_acc", v->dv);
+    }
+    if (v->members > 2)
+        t.part = cargo_of(view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
+                                    DTYPE_FP32, view_rows_most(v)));
     walk(s, v, r, visit_backward, &t);
-    cargo_sum(s, dkv_labels, home, ACCESS_WRITE, &t.at, 1);
+    if (t.at.n)
+        cargo_sum(s, dkv_labels, t.home, ACCESS_UPDATE, &t.at, 1);
     view_finish(s, "dq", t.g.dq, v->dq);
+    view_finish(s, "dk", home[0], v->dk);
+    view_finish(s, "dv", home[1], v->dv);
 }
 
-/* Tokens of the blocks sent on: intra all but the last of each window, inter
- * the first of each window but the last. */
+/* Tokens of the blocks sent on, or of their sums: intra in each window all, but
+ * those of as many last steps; inter one of each window, but of as many last
+ * ones.  K, V: 1, 1; dK, dV: 0, 0, without the first hop, which has the own. */
 static int64_t rows_sent(const struct view *v, int64_t last_step,
                          int64_t last_window)
 {
@@ -220,8 +248,10 @@ static int64_t double_ring_bytes_forward(const struct view *v)
 
 static int64_t double_ring_bytes_backward(const struct view *v)
 {
+    int64_t home = v->members > 1 ? view_rows(v, v->me) : 0;
+
     return double_ring_bytes_forward(v)
-        + rows_sent(v, 0, 0) * view_kv_bytes(v, v->job->wire_grad);
+        + (rows_sent(v, 0, 0) - home) * view_kv_bytes(v, v->job->wire_grad);
 }
 
 static const char *const double_ring_options[] = { "layout", "block",

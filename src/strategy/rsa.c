@@ -32,13 +32,6 @@ struct rsa {
     struct pair grad, *grads;   /* everybody's dK, dV; [members] parts of it */
 };
 
-static int64_t member(const struct view *v, int64_t distance)
-{
-    int64_t N = v->members;
-
-    return ((v->me + distance) % N + N) % N;
-}
-
 /* Rows x keys of each member of whom I see something. */
 static struct tile *make_blocks(struct schedule *s, const struct view *v,
                                 const struct rsa *r, const char *name,
@@ -99,13 +92,13 @@ static void circulate(struct schedule *s, const struct view *v, struct rsa *r,
         schedule_step(s, (int32_t)i);
         if (i < N - 1) {
             next = tile_rows(s, turn[i % 2].buffer, 0,
-                             view_rows(v, member(v, -i - 1)));
+                             view_rows(v, member_at(v, -i - 1)));
             schedule_recv(s, name, CHANNEL_KV, view_neighbour(v, -1), &next,
                           1);
             schedule_send(s, name, CHANNEL_KV, view_neighbour(v, 1), &held, 1);
         }
-        if (r->visible[member(v, -i)] >= 0)
-            visit(s, v, r, member(v, -i), held);
+        if (r->visible[member_at(v, -i)] >= 0)
+            visit(s, v, r, member_at(v, -i), held);
         held = next;
     }
     schedule_step(s, -1);
@@ -257,7 +250,7 @@ static void rsa_backward(struct schedule *s, struct view *v)
 /* K and V of all members but the next, whose blocks end here. */
 static int64_t rsa_bytes_forward(const struct view *v)
 {
-    return (view_rows_all(v) - view_rows(v, member(v, 1)))
+    return (view_rows_all(v) - view_rows(v, member_at(v, 1)))
         * view_kv_bytes(v, v->job->dtype);
 }
 

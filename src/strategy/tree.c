@@ -182,7 +182,7 @@ static int64_t bytes_packed(const struct view *v, int64_t rows)
 
 static int64_t bytes_gather(const struct view *v, int64_t rows)
 {
-    return partials_gather_bytes(v, rows / v->heads, DTYPE_FP32);
+    return partials_gather_bytes(v, rows / v->heads, v->job->wire_partial);
 }
 
 static int64_t bytes_two_level(const struct view *v, int64_t rows)
@@ -232,11 +232,15 @@ static struct position_map *tree_shard(const struct job *job,
     return position_map_shard(job, o->layout, o->block, ranks, rank);
 }
 
+/* Records that are reduced are fp32; a gather moves O as it is. */
 static void tree_forward(struct schedule *s, struct view *v)
 {
+    int gather = v->options->reduce == REDUCE_GATHER;
+
     view_lse(s, v);
     replicated_results(s, v);
-    struct partial mine = partial_attend(s, v, DTYPE_FP32);
+    struct partial mine = partial_attend(s, v, gather ? v->job->wire_partial
+                                                      : DTYPE_FP32);
     if (v->members > 1)
         reductions[v->options->reduce].reduce(s, v, mine);
 }

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every strategy by loopback on a device, with each kernel backend that works
+ * on one, against the fp64 oracle.  Skipped where there is no device. */
+#include <config.h>
+
+#include "rig.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static const char *backend;     /* NULL: none with a device runs here */
+
+static const enum dtype dtypes[] = { DTYPE_BF16, DTYPE_FP16, DTYPE_FP32 };
+static const struct mask masks[] = {
+    { MASK_CAUSAL, -1, 0 }, { MASK_FULL, -1, -1 }, { MASK_WINDOW, 40, 3 },
+};
+static const int64_t sizes[][2] = { { 64, 64 }, { 128, 128 }, { 40, 24 } };
+
+/* Number i of the trials of a strategy. */
+static struct trial deal(const struct strategy *st, int64_t i)
+{
+    struct trial t = {
+        .strategy = st->name, .kernel = backend,
+        .options.layout = (enum layout)(i % LAYOUTS), .mask = masks[i / 3 % 3],
+        .pass = i % 4 ? PASS_FORWARD_BACKWARD : PASS_FORWARD,
+        .ranks = 1 + (int32_t)(i % 5), .lengths = { 300 + 17 * i },
+        .heads = 4, .kv_heads = i % 2 ? 2 : 4,
+        .head_dim = sizes[i % 3][0], .value_dim = sizes[i % 3][1],
+        .dtype = dtypes[i / 2 % 3], .wire_partial = dtypes[i / 2 % 3] };
+
+    if (i % 5 == 4) {
+        t.sequences = 3;
+        t.lengths[1] = 1;
+        t.lengths[2] = 130;
+    }
+    return t;
+}
+
+/* What the family wants of a job. */
+static void suit(struct trial *t, const char *family, int64_t i)
+{
+    static const double slopes[] = { 0.5, 0.1, 0.01, 0 };
+
+    if (!strcmp(family, "linear") || !strcmp(family, "hybrid")) {
+        t->options.layout = (enum layout)(i % 2);
+        t->mask = masks[0];
+        t->attention = ATTENTION_LINEAR;
+        t->slopes = i % 2 ? slopes : NULL;
+        t->feature = (enum feature)(i % FEATURES);
+    }
+    if (!strcmp(family, "hybrid"))
+        t->pattern = "LS";
+    if (!strcmp(family, "decode") || !strcmp(family, "star")) {
+        t->sequences = 1;
+        t->pass = *family == 'd' ? PASS_DECODE : PASS_FORWARD;
+        t->queries = 1 + i % 16;
+        t->mask = masks[0];
+        t->options.reduce = (enum reduction)(i % REDUCTIONS);
+    }
+}
+
+static void every_strategy(void **state)
+{
+    int ran = 0;
+
+    (void)state;
+    if (!backend)
+        skip();
+    for (int s = 0; strategies[s]; s++)
+        for (int64_t i = 0; i < 12; i++) {
+            struct trial t = deal(strategies[s], i);
+            suit(&t, strategies[s]->family, i);
+            ran += trial_run(&t, NULL);
+        }
+    print_message("# %d trials on %s\n", ran, backend);
+    assert_true(ran > 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_strategy) };
+    int failed = 0, found = 0;
+
+    for (int b = 0; kernel_backends[b]; b++) {
+        struct error e = { 0 };
+        const struct kernel_backend *k = kernel_backends[b];
+        if (!k->device || k->available(&e) || k->device->open(0, &e))
+            continue;
+        backend = k->name;
+        found++;
+        failed += cmocka_run_group_tests(tests, NULL, NULL);
+    }
+    if (!found)
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return failed;
+}
