@@ -73,6 +73,7 @@ void memory_poison(struct memory *m)
     /* All ones is a NaN in fp32, bf16 and fp16 alike. */
     if (s->peak_bytes > inputs)
         m->device->fill(m->base + inputs, 0xff, s->peak_bytes - inputs);
+    m->device->sync();          /* what runs next may be in another stream */
 }
 
 char *memory_host(const struct memory *m, int32_t buffer)
