@@ -12,7 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-static const char *backend;     /* NULL: none with a device runs here */
+static const char *backend;
 
 static const enum dtype dtypes[] = { DTYPE_BF16, DTYPE_FP16, DTYPE_FP32 };
 static const struct mask masks[] = {
@@ -68,8 +68,6 @@ static void every_strategy(void **state)
     int ran = 0;
 
     (void)state;
-    if (!backend)
-        skip();
     for (int s = 0; strategies[s]; s++)
         for (int64_t i = 0; i < 12; i++) {
             struct trial t = deal(strategies[s], i);
@@ -95,6 +93,6 @@ int main(void)
         failed += cmocka_run_group_tests(tests, NULL, NULL);
     }
     if (!found)
-        failed = cmocka_run_group_tests(tests, NULL, NULL);
+        printf("1..1\nok 1 # SKIP no device\n");
     return failed;
 }
