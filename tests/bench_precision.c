@@ -4,8 +4,8 @@
  * as a function of the number of ranks, by loopback.
  *
  *   ring, double-ring
- *                dk, dv travel and are rounded at every hop, but for the part of
- *                the own block, which stays at home: wire_grad
+ *                dk, dv travel and are rounded at every hop, but for what
+ *                stays at home: wire_grad
  *   token-ring   (o, lse) go straight home, dq too: wire_partial, wire_grad
  */
 #include <config.h>

@@ -214,8 +214,8 @@ static void cost_sheet(void **state)
         { "allgather", 3 * 4096 + 3 * 4096 + 3 * 4096 },
         /* N > Hk: KV twice, 3/4 of 2 |Q| + 2 |KV| each way */
         { "ulysses", 2 * 3 * (2 * 8192 + 2 * 4096) / 4 },
-        /* 2 windows of 2: of dkv, 4 hops intra and 2 inter but the first */
-        { "double-ring", 3 * 4096 + 3 * 4096 + 5 * 4096 },
+        /* 2 windows of 2: of dkv, 1 + 2 hops intra, 0 + 1 inter */
+        { "double-ring", 3 * 4096 + 3 * 4096 + 4 * 4096 },
     };
     const int64_t length = 64;
     struct job job = {

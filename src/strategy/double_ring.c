@@ -6,12 +6,14 @@
  *     step ji:  attend(q, kv of owner (o - jo) w + (i - ji))  and the block at
  *               hand goes to position i + 1 of the window (intra)
  *
- * Backward walks the same way; dK, dV follow one step behind: w intra hops in a
- * window bring them back to the position where its K, V started, an inter hop
- * takes them to the next window, the last one home.  The part of the own block,
- * by far the largest under a causal mask, stays at home in fp32, so that no hop
- * rounds it: the sum that travels begins with the part of step 1, and the first
- * hop of all is not made.
+ * Backward walks the other way, to lower ranks; dK, dV follow one step behind:
+ * w intra hops in a window bring them back to the position where its K, V
+ * started, an inter hop takes them to the next window, the last one home.  What
+ * is at home stays there, in fp32: the part of the own block is not sent around
+ * the own window, nor the sum of the own window, which comes home at its end,
+ * around the other windows, where a new sum sets out.  That saves two of
+ * W w + W hops; and few hops, or none, round what is largest under a causal
+ * mask: the parts of the block's own and next queries, which are added last.
  *
  * Source: Gu et al., "LoongTrain" (arXiv:2406.18485), section 4.3. */
 #include <config.h>
@@ -23,11 +25,13 @@
 
 struct rings {
     int64_t w, W, i, o;
+    int64_t d;                          /* K, V go to higher ranks (1) or lower
+                                           ones (-1) */
     struct circuit intra, inter;        /* of K, V */
 };
 
-/* Backward, dK, dV: of the own block by the own queries; the sum that travels,
- * of the block at hand; the part of this step. */
+/* Backward, dK, dV: of the own block, the sum at home; of the block at hand,
+ * the sum that travels and the part of this step. */
 struct travel {
     struct gradients g;
     struct circuit intra, inter;
@@ -62,17 +66,17 @@ static int double_ring_applies(const struct job *job,
     return 0;
 }
 
-static struct rings make_rings(const struct view *v)
+static struct rings make_rings(const struct view *v, int64_t d)
 {
     int64_t w = inner_ranks(v->options, v->members);
 
     return (struct rings){ .w = w, .W = v->members / w, .i = v->me % w,
-                           .o = v->me / w };
+                           .o = v->me / w, .d = d };
 }
 
 static int64_t owner(const struct rings *r, int64_t jo, int64_t ji)
 {
-    return wrap(r->o - jo, r->W) * r->w + wrap(r->i - ji, r->w);
+    return wrap(r->o - r->d * jo, r->W) * r->w + wrap(r->i - r->d * ji, r->w);
 }
 
 static struct part block(const struct view *v, const struct rings *r,
@@ -145,7 +149,7 @@ static void double_ring_forward(struct schedule *s, struct view *v)
     struct rings *r = v->state = schedule_alloc(s, sizeof *r);
     enum dtype type = v->job->dtype;
 
-    *r = make_rings(v);
+    *r = make_rings(v, 1);
     r->intra = pair_circuit(s, v, "intra", CHANNEL_INTRA, "k", "v", type);
     r->inter = pair_circuit(s, v, "inter", CHANNEL_INTER, "k_inter", "v_inter",
                             type);
@@ -156,8 +160,8 @@ static void double_ring_forward(struct schedule *s, struct view *v)
     view_finish(s, "o", o, v->o);
 }
 
-/* The part of this step: what the sum at home, or that which travels, begins
- * with; else added to what came with the block. */
+/* The part of a step: what the sum at home (step 0) or a sum that travels (1)
+ * begins with; else added to what came with the block. */
 static void add_part(struct schedule *s, const struct view *v,
                      struct travel *t, int64_t step, int64_t whose,
                      struct part rows, struct cargo kv)
@@ -172,24 +176,33 @@ static void add_part(struct schedule *s, const struct view *v,
         cargo_sum(s, dkv_labels, t->at, ACCESS_UPDATE, &part, 1);
 }
 
-/* Then pass the sum on: in the window, after the window's last step to the step
- * that it began with, and from there to the next window. */
+static void collect(struct schedule *s, const struct travel *t,
+                    struct cargo come)
+{
+    if (come.n)
+        cargo_sum(s, dkv_labels, t->home, ACCESS_UPDATE, &come, 1);
+}
+
+/* Add the part of this step and pass the sum on: in the window, after the
+ * window's last step to the step that it began with, and from there to the next
+ * window.  Sums set out at steps (0, 1) and (1, 0); at the latter that of the
+ * own window has come, and is added after the attend, which need not wait. */
 static void visit_backward(struct schedule *s, const struct view *v,
                            const struct rings *r, void *arg, int64_t jo,
                            int64_t ji, struct cargo kv)
 {
     struct travel *t = arg;
     struct part rows = block(v, r, jo, ji);
-    int64_t step = jo * r->w + ji;
+    struct cargo come = t->at;
 
-    if (step == 1)
+    if (jo + ji == 1)
         t->at = circuit_take(s, v, jo ? &t->inter : &t->intra, rows);
-    add_part(s, v, t, step, owner(r, jo, ji), rows, kv);
-    if (step == 0)
-        return;
-    if (r->w > 1)
+    add_part(s, v, t, jo + ji, owner(r, jo, ji), rows, kv);
+    if (jo == 1 && ji == 0)
+        collect(s, t, come);
+    if (r->w > 1 && jo + ji > 0)
         t->at = hop_intra(s, v, r, &t->intra, block(v, r, jo, ji + 1), t->at);
-    if (r->W > 1 && ji == r->w - 1)
+    if (jo > 0 && ji == r->w - 1)
         t->at = hop_inter(s, v, r, &t->inter, block(v, r, jo + 1, 0), t->at);
 }
 
@@ -199,6 +212,7 @@ static void double_ring_backward(struct schedule *s, struct view *v)
     enum dtype wire = v->job->wire_grad;
 
     schedule_step(s, -1);
+    r->d = -1;
     struct travel t = {
         .g = gradients_start(s, v),
         .intra = pair_circuit(s, v, "dkv.intra", CHANNEL_DKV, "dk", "dv",
@@ -216,8 +230,7 @@ static void double_ring_backward(struct schedule *s, struct view *v)
         t.part = cargo_of(view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
                                     DTYPE_FP32, view_rows_most(v)));
     walk(s, v, r, visit_backward, &t);
-    if (t.at.n)
-        cargo_sum(s, dkv_labels, t.home, ACCESS_UPDATE, &t.at, 1);
+    collect(s, &t, t.at);
     view_finish(s, "dq", t.g.dq, v->dq);
     view_finish(s, "dk", home[0], v->dk);
     view_finish(s, "dv", home[1], v->dv);
@@ -225,11 +238,11 @@ static void double_ring_backward(struct schedule *s, struct view *v)
 
 /* Tokens of the blocks sent on, or of their sums: intra in each window all, but
  * those of as many last steps; inter one of each window, but of as many last
- * ones.  K, V: 1, 1; dK, dV: 0, 0, without the first hop, which has the own. */
-static int64_t rows_sent(const struct view *v, int64_t last_step,
+ * windows.  K, V: 1, 1; dK, dV: 0, 0, without the own at (0, 0). */
+static int64_t rows_sent(const struct view *v, int64_t d, int64_t last_step,
                          int64_t last_window)
 {
-    struct rings r = make_rings(v);
+    struct rings r = make_rings(v, d);
     int64_t rows = 0;
 
     for (int64_t jo = 0; jo < r.W; jo++) {
@@ -243,15 +256,16 @@ static int64_t rows_sent(const struct view *v, int64_t last_step,
 
 static int64_t double_ring_bytes_forward(const struct view *v)
 {
-    return rows_sent(v, 1, 1) * view_kv_bytes(v, v->job->dtype);
+    return rows_sent(v, 1, 1, 1) * view_kv_bytes(v, v->job->dtype);
 }
 
 static int64_t double_ring_bytes_backward(const struct view *v)
 {
-    int64_t home = v->members > 1 ? view_rows(v, v->me) : 0;
+    struct rings r = make_rings(v, -1);
+    int64_t home = ((r.w > 1) + (r.W > 1)) * view_rows(v, v->me);
 
-    return double_ring_bytes_forward(v)
-        + (rows_sent(v, 0, 0) - home) * view_kv_bytes(v, v->job->wire_grad);
+    return rows_sent(v, -1, 1, 1) * view_kv_bytes(v, v->job->dtype)
+        + (rows_sent(v, -1, 0, 0) - home) * view_kv_bytes(v, v->job->wire_grad);
 }
 
 static const char *const double_ring_options[] = { "layout", "block",
