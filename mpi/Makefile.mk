@@ -12,6 +12,8 @@ libranks_a_SOURCES = \
 	%D%/collect.c \
 	%D%/execute.c \
 	%D%/execute.h \
+	%D%/pipeline.h \
+	%D%/pipeline_internal.h \
 	%D%/reduce.c \
 	%D%/reduce.h \
 	%D%/run.c \
@@ -27,6 +29,6 @@ libranks_a_SOURCES = \
 	%D%/transport_list.c \
 	%D%/transport_list.h
 if HAVE_CUDA
-libranks_a_SOURCES += %D%/pipeline.c %D%/pipeline.h
+libranks_a_SOURCES += %D%/pipeline.c %D%/pipeline_setup.c
 endif
 libranks_a_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)

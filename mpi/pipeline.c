@@ -1,267 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
-#include "mpi/pipeline.h"
+#include "mpi/pipeline_internal.h"
 
-#include "kernel/cuda_async.h"
-#include "kernel/device.h"
 #include "run/compute.h"
 #include "run/reduce.h"
 
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* Of the messages of a channel from one rank to another; in the memory of the
- * rank that waits for it. */
-struct flags {
-    uint32_t ready;             /* mine to a peer: its tiles may be written */
-    uint32_t arrived;           /* a peer's to me: they are written */
-};
-
-/* What is known of a rank. */
-struct peer {
-    struct schedule *schedule;  /* NULL: own */
-    struct memory memory;       /* mapped: base of its block */
-    struct flags *flags;        /* mapped: [CHANNELS][ranks] */
-    char *records;              /* mapped: [ranks][most] of reductions */
-};
-
-struct pipeline {
-    const struct device *device;
-    struct plan *plan;
-    const struct schedule *s;
-    struct memory *m;
-    MPI_Comm comm;
-    int ranks, rank;
-    struct peer *peers;         /* [ranks] */
-    int32_t *match;             /* [n_ops] the peer's op of a send; else -1 */
-    uint64_t records;           /* bytes of the largest reduction */
-    int stream[LANES];          /* -1: the lane is empty */
-    void **start, **end;        /* [n_ops] events; start: when recording */
-    void *zero;
-    /* Messages so far, [CHANNELS][ranks]. */
-    uint32_t *sent, *received;
-    int64_t payload;            /* bytes sent in this repetition */
-    const struct execute_options *o;
-};
-
-/* ---- Set-up ------------------------------------------------------------- */
-
-static void *xdevice(const struct device *d, size_t bytes)
-{
-    struct error e = { 0 };
-    void *p = d->alloc(bytes ? bytes : 1, &e);
-
-    if (!p)
-        die("%s", e.text);
-    return p;
-}
-
-/* The largest staging of a reduction of any rank: alike on all members. */
-static uint64_t largest_records(const struct schedule *s)
-{
-    uint64_t most = 0;
-
-    for (int64_t i = 0; i < s->n_ops; i++) {
-        const struct op *op = &s->ops[i];
-        if (op->kind != OP_COLLECTIVE || !collective_reduces(op->collective))
-            continue;
-        uint64_t bytes = tile_bytes(s, op_collective(s, op).staging->tile);
-        most = bytes > most ? bytes : most;
-    }
-    return most;
-}
-
-/* The k-th op on the receiving lane of `channel` at `s` that receives from
- * `from`. */
-static int32_t nth_recv(const struct schedule *s, int channel, int32_t from,
-                        int64_t k)
-{
-    for (int64_t i = 0; i < s->n_ops; i++) {
-        const struct op *op = &s->ops[i];
-        if (op->kind == OP_RECV && op->channel == channel && op->peer == from
-            && k-- == 0)
-            return (int32_t)i;
-    }
-    die("rank %d: no message %lld from rank %d", (int)s->rank, (long long)k,
-        (int)from);
-}
-
-static void match_sends(struct pipeline *p)
-{
-    int64_t *count = xcalloc((size_t)(CHANNELS * p->ranks), sizeof *count);
-
-    p->match = xmalloc((size_t)p->s->n_ops * sizeof *p->match);
-    for (int64_t i = 0; i < p->s->n_ops; i++) {
-        const struct op *op = &p->s->ops[i];
-        p->match[i] = -1;
-        if (op->kind != OP_SEND)
-            continue;
-        int64_t *k = &count[op->channel * p->ranks + op->peer];
-        p->match[i] = nth_recv(p->peers[op->peer].memory.schedule, op->channel,
-                               p->rank, (*k)++);
-    }
-    free(count);
-}
-
-/* The k-th collective of a group on a channel at another member. */
-static const struct op *same_collective(const struct pipeline *p, int32_t i,
-                                        const struct schedule *other)
-{
-    const struct op *op = &p->s->ops[i];
-    int64_t k = 0;
-
-    for (int32_t j = 0; j < i; j++)
-        k += p->s->ops[j].kind == OP_COLLECTIVE
-            && p->s->ops[j].channel == op->channel
-            && p->s->ops[j].peer == op->peer;
-    for (int64_t j = 0; j < other->n_ops; j++) {
-        const struct op *x = &other->ops[j];
-        if (x->kind == OP_COLLECTIVE && x->channel == op->channel
-            && x->peer == op->peer && k-- == 0)
-            return x;
-    }
-    die("rank %d: no partner in a collective", (int)other->rank);
-}
-
-/* Lanes that are used get streams, the compute lane the first. */
-static void deal_streams(struct pipeline *p)
-{
-    int used[LANES] = { [LANE_COMPUTE] = 1 }, next = 0, lane[2];
-
-    for (int64_t i = 0; i < p->s->n_ops; i++) {
-        op_lanes(&p->s->ops[i], lane);
-        for (int k = 0; k < 2; k++)
-            if (lane[k] >= 0)
-                used[lane[k]] = 1;
-    }
-    for (int l = 0; l < LANES; l++)
-        p->stream[l] = used[l] ? next++ % DEVICE_STREAMS : -1;
-}
-
-/* One allocation of this rank, mapped by all. */
-static int share(struct pipeline *p, void *mine, void **all, struct error *e)
-{
-    struct cuda_handle own, *handles = xcalloc((size_t)p->ranks,
-                                               sizeof *handles);
-    int failed = cuda_export(mine, &own, e), any;
-
-    MPI_Allgather(&own, sizeof own, MPI_BYTE, handles, sizeof own, MPI_BYTE,
-                  p->comm);
-    for (int r = 0; r < p->ranks && !failed; r++) {
-        all[r] = mine;
-        if (r != p->rank)
-            failed = cuda_import(&handles[r], &all[r], e);
-    }
-    MPI_Allreduce(&failed, &any, 1, MPI_INT, MPI_MIN, p->comm);
-    free(handles);
-    return any;
-}
-
-static int map_peers(struct pipeline *p, struct error *e)
-{
-    size_t n = (size_t)p->ranks, words = CHANNELS * n * sizeof(struct flags);
-    void *flags = xdevice(p->device, words);
-    void *records = xdevice(p->device, n * p->records);
-    void **bases = xcalloc(3 * n, sizeof *bases);
-
-    p->device->fill(flags, 0, words);
-    p->device->sync();
-    int failed = share(p, p->m->base, bases, e)
-        || share(p, flags, bases + n, e)
-        || share(p, records, bases + 2 * n, e);
-    for (size_t r = 0; r < n; r++) {
-        p->peers[r].memory.base = bases[r];
-        p->peers[r].memory.device = p->device;
-        p->peers[r].flags = bases[n + r];
-        p->peers[r].records = bases[2 * n + r];
-    }
-    free(bases);
-    return failed;
-}
-
-struct pipeline *pipeline_create(struct plan *plan, const struct schedule *own,
-                                 struct memory *m, MPI_Comm comm,
-                                 struct error *e)
-{
-    struct pipeline *p = xcalloc(1, sizeof *p);
-
-    p->device = m->device;
-    p->plan = plan;
-    p->s = own;
-    p->m = m;
-    p->comm = comm;
-    MPI_Comm_size(comm, &p->ranks);
-    MPI_Comm_rank(comm, &p->rank);
-    p->peers = xcalloc((size_t)p->ranks, sizeof *p->peers);
-    for (int r = 0; r < p->ranks; r++) {
-        struct peer *x = &p->peers[r];
-        x->schedule = r == p->rank ? NULL : plan_build(plan, r);
-        memory_layout(&x->memory, x->schedule ? x->schedule : own);
-    }
-    p->records = largest_records(own);
-    MPI_Allreduce(MPI_IN_PLACE, &p->records, 1, MPI_UINT64_T, MPI_MAX, comm);
-    match_sends(p);
-    deal_streams(p);
-    p->start = xcalloc((size_t)own->n_ops, sizeof *p->start);
-    p->end = xcalloc((size_t)own->n_ops, sizeof *p->end);
-    for (int64_t i = 0; i < own->n_ops; i++) {
-        p->start[i] = cuda_event_create(1);
-        p->end[i] = cuda_event_create(1);
-    }
-    p->zero = cuda_event_create(1);
-    p->sent = xcalloc((size_t)(CHANNELS * p->ranks), sizeof *p->sent);
-    p->received = xcalloc((size_t)(CHANNELS * p->ranks), sizeof *p->received);
-    if (map_peers(p, e)) {
-        pipeline_destroy(p);
-        return NULL;
-    }
-    return p;
-}
-
-static void unmap(struct pipeline *p, int r)
-{
-    struct peer *x = &p->peers[r];
-
-    if (r == p->rank) {
-        p->device->free(x->flags);
-        p->device->free(x->records);
-    } else {
-        cuda_unimport(x->memory.base);
-        cuda_unimport(x->flags);
-        cuda_unimport(x->records);
-    }
-    schedule_destroy(x->schedule);
-    free(x->memory.offsets);
-}
-
-void pipeline_destroy(struct pipeline *p)
-{
-    if (!p)
-        return;
-    p->device->sync();
-    MPI_Barrier(p->comm);
-    for (int r = 0; r < p->ranks; r++)
-        if (r != p->rank)
-            unmap(p, r);
-    MPI_Barrier(p->comm);       /* nobody frees what is mapped */
-    unmap(p, p->rank);
-    for (int64_t i = 0; i < p->s->n_ops; i++) {
-        cuda_event_destroy(p->start[i]);
-        cuda_event_destroy(p->end[i]);
-    }
-    cuda_event_destroy(p->zero);
-    free(p->start);
-    free(p->end);
-    free(p->match);
-    free(p->sent);
-    free(p->received);
-    free(p->peers);
-    free(p);
-}
 
 /* ---- Copies ------------------------------------------------------------- */
 
@@ -332,6 +80,26 @@ static void enqueue_recv(struct pipeline *p, int32_t i, int stream)
 
     say_ready(p, stream, op->channel, op->peer);
     wait_arrived(p, stream, op->channel, op->peer);
+}
+
+/* The k-th collective of a group on a channel at another member. */
+static const struct op *same_collective(const struct pipeline *p, int32_t i,
+                                        const struct schedule *other)
+{
+    const struct op *op = &p->s->ops[i];
+    int64_t k = 0;
+
+    for (int32_t j = 0; j < i; j++)
+        k += p->s->ops[j].kind == OP_COLLECTIVE
+            && p->s->ops[j].channel == op->channel
+            && p->s->ops[j].peer == op->peer;
+    for (int64_t j = 0; j < other->n_ops; j++) {
+        const struct op *x = &other->ops[j];
+        if (x->kind == OP_COLLECTIVE && x->channel == op->channel
+            && x->peer == op->peer && k-- == 0)
+            return x;
+    }
+    die("rank %d: no partner in a collective", (int)other->rank);
 }
 
 /* Every other member in turn, starting behind me. */
@@ -480,23 +248,20 @@ static void stalled(struct pipeline *p)
 
 static void wait_all(struct pipeline *p)
 {
-    int64_t moved = clock_now();
-
-    for (int64_t i = 0; i < p->s->n_ops; i++)
+    for (int64_t i = 0; i < p->s->n_ops; i++) {
+        int64_t since = clock_now();    /* the ops before were over */
         while (!cuda_event_done(p->end[i])) {
             if (p->o->stall_seconds > 0
-                && (double)(clock_now() - moved) > p->o->stall_seconds * 1e9)
+                && (double)(clock_now() - since) > p->o->stall_seconds * 1e9)
                 stalled(p);
             sched_yield();
         }
+    }
 }
 
 /* Spans from the device's clock; zero: this moment of the host's. */
 static void record(struct pipeline *p, int64_t zero)
 {
-    int32_t last[LANES];
-
-    memset(last, 0xff, sizeof last);
     for (int32_t i = 0; i < p->s->n_ops; i++) {
         const struct op *op = &p->s->ops[i];
         int lane[2];

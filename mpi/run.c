@@ -41,7 +41,7 @@ static struct result_row describe(const struct session *s, int64_t i)
     row.reason = x->reason;
     if (x->reason)
         return row;
-    row.layout = layout_names[st->options.layout];
+    row.layout = layout_names[plan_layout(x->plan)];
     row.ranks = s->ranks;
     row.pass = s->scenario->job.pass;
     row.steps = s->scenario->job.decode_steps;
@@ -131,13 +131,13 @@ static int report(struct session *s)
     struct error e[2] = { { 0 } };
     int status = SPAR_OK;
 
+    progress("writing %s", s->output);
+    int rc[2] = { trace_assemble(s, &e[0]), 0 };        /* finds overlaps */
     for (int64_t i = 0; i < n; i++) {
         rows[i] = describe(s, i);
         if (!rows[i].reason && !rows[i].passed)
             status = SPAR_FAILED;
     }
-    progress("writing %s", s->output);
-    int rc[2] = { trace_assemble(s, &e[0]), 0 };
     if (s->request->tensors)    /* wrong results replace nothing */
         rc[1] = status ? fail(&e[1], "%s: not written, since the run failed",
                               s->request->tensors)

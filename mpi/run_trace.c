@@ -21,7 +21,7 @@ void entry_describe(struct session *s, int64_t index)
     for (int32_t r = 0; r < s->ranks; r++)
         all[r] = plan_build(x->plan, r);
     x->trace = records_entry(&s->records, st->strategy->name,
-                             layout_names[st->options.layout], built,
+                             layout_names[plan_layout(x->plan)], built,
                              s->ranks);
     if (s->machine)
         x->predicted = predict_seconds(built, s->ranks, s->machine,

@@ -116,6 +116,8 @@ static const struct verify *reference_of(struct session *s,
 
     if (r)
         return r->verify;
+    if (job->decode_steps)      /* one a step would fill the memory */
+        references_clear(s);
     r = xcalloc(1, sizeof *r);
     *r = (struct reference){ .job = *job, .attention = attention,
                              .next = s->references };

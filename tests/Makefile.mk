@@ -16,12 +16,17 @@ AM_TESTS_ENVIRONMENT = \
 	CMOCKA_MESSAGE_OUTPUT=TAP ASAN_OPTIONS=protect_shadow_gap=0; \
 	export MPIEXEC NPROCS SPAR CMOCKA_MESSAGE_OUTPUT ASAN_OPTIONS;
 
-unit_tests = %D%/base.t %D%/check_outputs.t %D%/check_parts.t %D%/check_stall.t \
-	%D%/check.t %D%/check_words.t %D%/cuda.t %D%/cudnn.t %D%/decode_strategy.t %D%/device.t %D%/job.t %D%/kernel_linear.t %D%/kernel_rows.t %D%/kernel_scores.t \
-	%D%/kernel_segment.t %D%/kernel.t %D%/linear_strategy.t %D%/loopback.t \
-	%D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation_hand.t %D%/mutation.t %D%/options.t \
-	%D%/oracle.t %D%/position.t %D%/reduce.t %D%/report.t %D%/rsa_star.t %D%/scenario_attention.t %D%/scenario.t \
-	%D%/ring_options.t %D%/schedule.t %D%/session.t %D%/simulate_family.t %D%/simulate.t %D%/stalls.t %D%/tensor.t %D%/trace.t %D%/traps_numbers.t %D%/traps_schedules.t \
+unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
+	%D%/check_stall.t %D%/check_words.t %D%/cudnn.t %D%/decode_strategy.t \
+	%D%/device.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
+	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
+	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
+	%D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
+	%D%/mutation_hand.t %D%/options.t %D%/oracle.t %D%/position.t \
+	%D%/reduce.t %D%/report.t %D%/ring_options.t %D%/rsa_star.t \
+	%D%/scenario.t %D%/scenario_attention.t %D%/schedule.t %D%/session.t \
+	%D%/simulate.t %D%/simulate_family.t %D%/spool.t %D%/stalls.t \
+	%D%/tensor.t %D%/trace.t %D%/traps_numbers.t %D%/traps_schedules.t \
 	%D%/units.t %D%/verify.t %D%/yaml.t
 rank_tests = %D%/agree.mpi %D%/execute.mpi
 shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
@@ -45,11 +50,6 @@ on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
 %C%_check_t_SOURCES = %D%/check_test.c
 %C%_check_words_t_SOURCES = %D%/check_words_test.c %D%/mutation.c \
 	%D%/mutation.h %D%/rig.c %D%/rig.h
-%C%_cuda_t_SOURCES = %D%/cuda_test.c
-%C%_cuda_t_LDADD = $(local_archives) $(local_libs)
-if HAVE_CUDA
-nodist_EXTRA_%C%_cuda_t_SOURCES = dummy.cxx
-endif
 %C%_cudnn_t_SOURCES = %D%/cudnn_plain.h %D%/cudnn_test.c
 %C%_cudnn_t_LDADD = $(local_archives) $(local_libs)
 if HAVE_CUDA
@@ -66,6 +66,8 @@ EXTRA_DIST += %D%/bench_cudnn.c
 %C%_job_t_SOURCES = %D%/job_test.c
 %C%_kernel_t_SOURCES = %D%/kernel_test.c %D%/kernel_problem.h
 %C%_linear_strategy_t_SOURCES = %D%/linear_strategy_test.c %D%/rig.c \
+	%D%/rig.h
+%C%_loopback_broken_t_SOURCES = %D%/loopback_broken_test.c %D%/rig.c \
 	%D%/rig.h
 %C%_loopback_t_SOURCES = %D%/loopback_test.c %D%/rig.c %D%/rig.h
 %C%_machine_t_SOURCES = %D%/machine_test.c
@@ -93,7 +95,8 @@ EXTRA_DIST += %D%/bench_cudnn.c
 %C%_stalls_t_SOURCES = %D%/stalls_test.c %D%/rig.c %D%/rig.h
 %C%_tensor_t_SOURCES = %D%/tensor_test.c
 %C%_tensor_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
-%C%_trace_t_SOURCES = %D%/trace_test.c
+%C%_spool_t_SOURCES = %D%/spool_test.c %D%/folder.h
+%C%_trace_t_SOURCES = %D%/trace_test.c %D%/folder.h
 %C%_trace_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
 %C%_device_t_SOURCES = %D%/device_test.c %D%/rig.c %D%/rig.h
 %C%_traps_numbers_t_SOURCES = %D%/traps_numbers_test.c %D%/traps.h %D%/rig.c \

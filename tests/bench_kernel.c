@@ -118,10 +118,10 @@ static double bench_run(struct bench_case *c, int64_t n, int round,
                              : (double)n * (double)n;
     double start = seconds(), middle, end;
 
-    cpu_isa_get(0)->attend(&a);
+    cpu_isa_get(0)->kernels.attend(&a);
     middle = seconds();
-    cpu_isa_get(0)->delta(a.o, a.d_o, a.delta);
-    cpu_isa_get(0)->attend_backward(&a);
+    cpu_isa_get(0)->kernels.delta(a.o, a.d_o, a.delta);
+    cpu_isa_get(0)->kernels.attend_backward(&a);
     end = seconds();
     sgemm = (sgemm + sgemm_rate()) / 2;
     c->forward[round] = 4 * (double)d * pairs / (middle - start);
@@ -164,7 +164,7 @@ static double linear_flops(enum linear_op op, int64_t n)
 
 static void linear_call(const struct linear_args *a, enum linear_op op)
 {
-    const struct cpu_isa *isa = cpu_isa_get(0);
+    const struct kernel_backend *isa = &cpu_isa_get(0)->kernels;
     void (*const calls[LINEAR_OPS])(const struct linear_args *) = {
         [INTRA] = isa->linear_intra, [INTER] = isa->linear_inter,
         [INTRA_BACKWARD] = isa->linear_intra_backward,
@@ -279,7 +279,7 @@ int main(int argc, char **argv)
             sgemm[n_sgemm++] = bench_run(&cases[i], length, r, sgemm_rate());
     printf("kernels %s; sgemm %d^3 by OpenBLAS (%s): %.1f Gflop/s; "
            "S = %lld, one head, one core, median of %d\n",
-           cpu_isa_get(0)->name, SGEMM, openblas_get_corename(),
+           cpu_isa_get(0)->kernels.name, SGEMM, openblas_get_corename(),
            median(sgemm, n_sgemm) * 1e-9, (long long)length, rounds);
     printf("%-6s %4s %-7s %18s %18s\n", "dtype", "D", "mask",
            "forward", "backward");

@@ -160,6 +160,8 @@ spar run "$small" --format json -o "$temporary/r.h5" \
     all(s["error"][k] <= s["gate"][k] for k in ("o", "lse", "dq", "dk", "dv"))
     for s in x)'
 point "run: JSON"
+json 'all(0 <= s["overlap"] <= 1 for s in x)'
+point "run: overlap"
 [ -s "$temporary/r.h5" ] && [ -s "$temporary/t.h5" ] &&
     ! ls "$temporary" | grep -q part
 point "run: its files and no others"

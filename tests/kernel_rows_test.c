@@ -135,7 +135,7 @@ static void exp_range(const struct cpu_isa *isa, float first, float step)
         else
             assert_true(y[i] < 0x1.01p-126f);
     if (worst > 1)
-        fail_msg("%s: exp from %g: %g times the bound", isa->name,
+        fail_msg("%s: exp from %g: %g times the bound", isa->kernels.name,
                  (double)first, worst);
 }
 

@@ -28,22 +28,7 @@ static inline void collect_backends(void)
 
     backends[n_backends++] = kernel_reference;
     for (int i = 0; (isa = cpu_isa_get(i)); i++)
-        backends[n_backends++] = (struct kernel_backend){
-            .name = isa->name, .attend = isa->attend,
-            .attend_backward = isa->attend_backward, .delta = isa->delta,
-            .merge = isa->merge, .sum = isa->sum,
-            .state = isa->state, .state_scan = isa->state_scan,
-            .linear_intra = isa->linear_intra,
-            .linear_inter = isa->linear_inter,
-            .linear_intra_backward = isa->linear_intra_backward,
-            .linear_inter_dq = isa->linear_inter_dq,
-            .linear_inter_dkv = isa->linear_inter_dkv,
-            .rescale = isa->rescale, .normalize = isa->normalize,
-            .scores = isa->scores, .weigh = isa->weigh,
-            .weigh_transposed = isa->weigh_transposed,
-            .softmax = isa->softmax,
-            .softmax_backward = isa->softmax_backward,
-        };
+        backends[n_backends++] = isa->kernels;
 }
 
 static uint64_t state = 1;

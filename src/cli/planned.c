@@ -47,7 +47,8 @@ void planned_close(struct planned *p)
 
 const char *planned_layout(const struct planned *p)
 {
-    return layout_names[p->asked->options.layout];
+    return layout_names[p->plan ? plan_layout(p->plan)
+                        : p->asked->options.layout];
 }
 
 uint64_t planned_hash(const struct planned *p)

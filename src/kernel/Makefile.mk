@@ -12,6 +12,7 @@ libkernel_a_SOURCES = \
 	%D%/cpu_attend.h \
 	%D%/cpu_backward.h \
 	%D%/cpu_gemm.h \
+	%D%/cpu_isa.h \
 	%D%/cpu_linear.h \
 	%D%/cpu_linear_intra.h \
 	%D%/cpu_linear_state.h \
@@ -20,7 +21,6 @@ libkernel_a_SOURCES = \
 	%D%/cpu_scores.h \
 	%D%/cuda_async.h \
 	%D%/cuda_attend.cuh \
-	%D%/cuda_backend.h \
 	%D%/cuda_bands.cuh \
 	%D%/cuda_block.cuh \
 	%D%/cuda_common.cuh \
@@ -67,12 +67,12 @@ am__v_NVCC_1 =
 
 if HAVE_CUDA
 libkernel_a_SOURCES += %D%/cuda.c %D%/cuda_async.cu %D%/cuda_attend.cu \
-	%D%/cuda_attend_fp32.cu %D%/cuda_attend_mma.cu %D%/cuda_backend.cu \
+	%D%/cuda_attend_fp32.cu %D%/cuda_attend_mma.cu \
 	%D%/cuda_backward_mma.cu %D%/cuda_device.cu %D%/cuda_linear.cu \
 	%D%/cuda_rows.cu %D%/cuda_scores.cu
 -include %D%/cuda_async.nvcc.d %D%/cuda_attend.nvcc.d
 -include %D%/cuda_attend_fp32.nvcc.d %D%/cuda_attend_mma.nvcc.d
--include %D%/cuda_backend.nvcc.d %D%/cuda_backward_mma.nvcc.d
+-include %D%/cuda_backward_mma.nvcc.d
 -include %D%/cuda_device.nvcc.d %D%/cuda_linear.nvcc.d %D%/cuda_rows.nvcc.d
 -include %D%/cuda_scores.nvcc.d
 endif

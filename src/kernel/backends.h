@@ -6,7 +6,8 @@
 
 #include "kernel/kernel.h"
 
-extern const struct kernel_backend kernel_cpu, kernel_reference, kernel_null;
+extern struct kernel_backend kernel_cpu;        /* chosen before main() */
+extern const struct kernel_backend kernel_reference, kernel_null;
 #ifdef HAVE_CUDA
 extern const struct kernel_backend kernel_cuda;
 #endif

@@ -93,132 +93,18 @@ static int cpu_available(struct error *e)
     return 0;
 }
 
-static void cpu_attend(const struct attend_args *a)
-{
-    cpu_isa_get(0)->attend(a);
-}
+struct kernel_backend kernel_cpu;
 
-static void cpu_attend_backward(const struct attend_args *a)
+/* Before main(): the table of backends is of constants, this processor is not
+ * known until it runs. */
+static __attribute__((constructor)) void choose_isa(void)
 {
-    cpu_isa_get(0)->attend_backward(a);
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+#endif
+    kernel_cpu = cpu_isa_get(0)->kernels;
+    kernel_cpu.name = "cpu";
+    kernel_cpu.summary = "tiled online softmax in fp32, one core, AVX-512, AVX2 "
+                         "or portable C";
+    kernel_cpu.available = cpu_available;
 }
-
-static void cpu_delta(struct tensor o, struct tensor d_o, struct tensor delta)
-{
-    cpu_isa_get(0)->delta(o, d_o, delta);
-}
-
-static void cpu_merge(struct tensor o, struct tensor lse, int store,
-                      const struct tensor *po, const struct tensor *plse,
-                      int64_t n)
-{
-    cpu_isa_get(0)->merge(o, lse, store, po, plse, n);
-}
-
-static void cpu_sum(struct tensor dst, int store, const struct tensor *src,
-                    int64_t n)
-{
-    cpu_isa_get(0)->sum(dst, store, src, n);
-}
-
-static void cpu_rescale(struct tensor o, struct tensor lse, struct tensor m,
-                        struct tensor num, struct tensor den)
-{
-    cpu_isa_get(0)->rescale(o, lse, m, num, den);
-}
-
-static void cpu_normalize(struct tensor num, struct tensor den,
-                          struct tensor m, struct tensor o, struct tensor lse)
-{
-    cpu_isa_get(0)->normalize(num, den, m, o, lse);
-}
-
-static void cpu_scores(const struct scores_args *a)
-{
-    cpu_isa_get(0)->scores(a);
-}
-
-static void cpu_weigh(const struct scores_args *a)
-{
-    cpu_isa_get(0)->weigh(a);
-}
-
-static void cpu_weigh_transposed(const struct scores_args *a)
-{
-    cpu_isa_get(0)->weigh_transposed(a);
-}
-
-static void cpu_softmax(const struct tensor *s, int64_t n, struct tensor lse,
-                        float scale)
-{
-    cpu_isa_get(0)->softmax(s, n, lse, scale);
-}
-
-static void cpu_softmax_backward(struct tensor dp, struct tensor p,
-                                 struct tensor delta, float scale)
-{
-    cpu_isa_get(0)->softmax_backward(dp, p, delta, scale);
-}
-
-static void cpu_state(const struct linear_args *a, int backward)
-{
-    cpu_isa_get(0)->state(a, backward);
-}
-
-static void cpu_state_scan(struct tensor dst, int store,
-                           const struct tensor *src, int64_t n,
-                           const int64_t *spans, const double *slopes)
-{
-    cpu_isa_get(0)->state_scan(dst, store, src, n, spans, slopes);
-}
-
-static void cpu_linear_intra(const struct linear_args *a)
-{
-    cpu_isa_get(0)->linear_intra(a);
-}
-
-static void cpu_linear_inter(const struct linear_args *a)
-{
-    cpu_isa_get(0)->linear_inter(a);
-}
-
-static void cpu_linear_intra_backward(const struct linear_args *a)
-{
-    cpu_isa_get(0)->linear_intra_backward(a);
-}
-
-static void cpu_linear_inter_dq(const struct linear_args *a)
-{
-    cpu_isa_get(0)->linear_inter_dq(a);
-}
-
-static void cpu_linear_inter_dkv(const struct linear_args *a)
-{
-    cpu_isa_get(0)->linear_inter_dkv(a);
-}
-
-const struct kernel_backend kernel_cpu = {
-    .name = "cpu",
-    .summary = "tiled online softmax in fp32, one core, AVX-512, AVX2 or "
-               "portable C",
-    .available = cpu_available,
-    .attend = cpu_attend,
-    .attend_backward = cpu_attend_backward,
-    .delta = cpu_delta,
-    .merge = cpu_merge,
-    .sum = cpu_sum,
-    .rescale = cpu_rescale,
-    .normalize = cpu_normalize,
-    .scores = cpu_scores,
-    .weigh = cpu_weigh,
-    .weigh_transposed = cpu_weigh_transposed,
-    .softmax = cpu_softmax,
-    .softmax_backward = cpu_softmax_backward,
-    .state = cpu_state,
-    .state_scan = cpu_state_scan,
-    .linear_intra = cpu_linear_intra,
-    .linear_inter = cpu_linear_inter,
-    .linear_intra_backward = cpu_linear_intra_backward,
-    .linear_inter_dq = cpu_linear_inter_dq,
-    .linear_inter_dkv = cpu_linear_inter_dkv,
-};

@@ -2,44 +2,18 @@
  *
  * The cpu backend, once per instruction set.  cpu_portable.c, cpu_avx2.c and
  * cpu_avx512.c compile the same templates (vector.h, cpu_gemm.h, cpu_rows.h,
- * cpu_attend.h, cpu_backward.h, cpu_linear*.h) with different flags. */
+ * cpu_attend.h, cpu_backward.h, cpu_scores.h, cpu_linear*.h; the table in
+ * cpu_isa.h) with different flags. */
 #ifndef SPAR_CPU_H
 #define SPAR_CPU_H
 
 #include "kernel/kernel.h"
 
 struct cpu_isa {
-    const char *name;
-    void (*attend)(const struct attend_args *a);
-    void (*attend_backward)(const struct attend_args *a);
-    void (*delta)(struct tensor o, struct tensor d_o, struct tensor delta);
-    void (*merge)(struct tensor o, struct tensor lse, int store,
-                  const struct tensor *po, const struct tensor *plse,
-                  int64_t n);
-    void (*sum)(struct tensor dst, int store, const struct tensor *src,
-                int64_t n);
+    struct kernel_backend kernels;      /* named for the instruction set */
     void (*convert)(void *dst, enum dtype to, const void *src,
                     enum dtype from, int64_t n);
     void (*exp)(float *dst, const float *src, int64_t n);
-    void (*rescale)(struct tensor o, struct tensor lse, struct tensor m,
-                    struct tensor num, struct tensor den);
-    void (*normalize)(struct tensor num, struct tensor den, struct tensor m,
-                      struct tensor o, struct tensor lse);
-    void (*scores)(const struct scores_args *a);
-    void (*weigh)(const struct scores_args *a);
-    void (*weigh_transposed)(const struct scores_args *a);
-    void (*softmax)(const struct tensor *s, int64_t n, struct tensor lse,
-                    float scale);
-    void (*softmax_backward)(struct tensor dp, struct tensor p,
-                             struct tensor delta, float scale);
-    void (*state)(const struct linear_args *a, int backward);
-    void (*state_scan)(struct tensor dst, int store, const struct tensor *src,
-                       int64_t n, const int64_t *spans, const double *slopes);
-    void (*linear_intra)(const struct linear_args *a);
-    void (*linear_inter)(const struct linear_args *a);
-    void (*linear_intra_backward)(const struct linear_args *a);
-    void (*linear_inter_dq)(const struct linear_args *a);
-    void (*linear_inter_dkv)(const struct linear_args *a);
 };
 
 extern const struct cpu_isa cpu_portable, cpu_avx2, cpu_avx512;

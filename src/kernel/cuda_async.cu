@@ -87,7 +87,8 @@ int cuda_import(const struct cuda_handle *h, void **base, struct error *e)
 
 void cuda_unimport(void *base)
 {
-    cudaIpcCloseMemHandle(base);
+    if (base)
+        cudaIpcCloseMemHandle(base);
 }
 
 /* ---- Flags --------------------------------------------------------------- */

@@ -11,8 +11,6 @@
 #include "kernel/cuda_attend.cuh"
 #include "kernel/cuda_kernels.h"
 
-int cuda_attend_portable;
-
 /* ---- Bands -------------------------------------------------------------------- */
 
 void bands_set(bands *b, const struct segment *s, int64_t n, int turned)

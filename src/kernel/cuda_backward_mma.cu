@@ -31,6 +31,41 @@ static __device__ __forceinline__ float exponent(float lse)
     return lse == -INFINITY ? INFINITY : lse * LOG2E;
 }
 
+/* s = a bT and, if BOTH, dp = c dT: 16 rows of the warp in a, c; STEP in b, d. */
+template <class T, int W, int STEP, bool BOTH>
+static __device__ __forceinline__ void products(
+    float (&s)[STEP / 8][4], uint32_t a, uint32_t b, float (&dp)[STEP / 8][4],
+    uint32_t c, uint32_t d, int of_warp)
+{
+    clear<STEP>(s);
+    clear<STEP>(dp);
+#pragma unroll
+    for (int i = 0; i < W / 16; i++) {
+        uint32_t x[4];
+
+        left<W>(x, a, of_warp, i);
+        times_rows<T, W, STEP>(s, x, b, i);
+        if (BOTH) {
+            left<W>(x, c, of_warp, i);
+            times_rows<T, W, STEP>(dp, x, d, i);
+        }
+    }
+}
+
+/* sum += x y, x the STEP columns of the warp's rows. */
+template <class T, int W, int STEP>
+static __device__ __forceinline__ void add_product(
+    float (&sum)[W / 8][4], float (&x)[STEP / 8][4], uint32_t y)
+{
+#pragma unroll
+    for (int i = 0; i < STEP / 16; i++) {
+        uint32_t part[4];
+
+        left_of<T>(part, x, i);
+        times_columns<T, W>(sum, part, y, i);
+    }
+}
+
 /* ---- dq ------------------------------------------------------------------------ */
 
 template <class T, int W, int WARPS, int STEP> struct dq_tile {
@@ -93,17 +128,7 @@ static __global__ void __launch_bounds__(32 * WARPS) backward_dq(
         copy_commit();
         copy_wait<1>();
         __syncthreads();
-        clear<STEP>(s);
-        clear<STEP>(dp);
-#pragma unroll
-        for (int i = 0; i < W / 16; i++) {
-            uint32_t x[4];
-
-            left<W>(x, q, of_warp, i);
-            times_rows<T, W, STEP>(s, x, k, i);
-            left<W>(x, d_o, of_warp, i);
-            times_rows<T, W, STEP>(dp, x, v, i);
-        }
+        products<T, W, STEP, true>(s, q, k, dp, d_o, v, of_warp);
         int full = now.is_full(first, r1, STEP), n = 0;
         each<STEP>(s, [&](int i, int c, float x) {
             float p = power2(fmaf(x, scale, -lse[i]));
@@ -114,13 +139,7 @@ static __global__ void __launch_bounds__(32 * WARPS) backward_dq(
             out = p != 0 ? p * (out - delta[i]) : 0;
             n++;
         });
-#pragma unroll
-        for (int i = 0; i < STEP / 16; i++) {
-            uint32_t x[4];
-
-            left_of<T>(x, dp, i);
-            times_columns<T, W>(dq, x, k, i);
-        }
+        add_product<T, W, STEP>(dq, dp, k);
         __syncthreads();
         buffer ^= 1;
     }
@@ -139,6 +158,28 @@ template <class T, int W, int WARPS, int STEP> struct dkv_tile {
     };
 };
 
+/* A step's queries of head h, with do, lse and delta, into buffer `to`. */
+template <class T, int W, int STEP, class tile>
+static __device__ __forceinline__ void load_step(const attention &a, int h,
+                                                 const span &t, uint32_t space,
+                                                 int to)
+{
+    load_head<T, W, STEP, tile::THREADS>(
+        space + tile::Q + to * tile::STEP_BYTES, a.q, h, t.k, t.end,
+        a.aligned);
+    load_head<T, W, STEP, tile::THREADS>(
+        space + tile::D_O + to * tile::STEP_BYTES, a.d_o, h, t.k, t.end,
+        a.aligned);
+    if (threadIdx.x < STEP) {
+        int row = min(t.k + (int)threadIdx.x, t.end - 1);
+        int at = (to * STEP + threadIdx.x) * 4;
+        copy_word(space + tile::LSE + at,
+                  (const float *)a.lse.data + place(a.lse, row, h, 0));
+        copy_word(space + tile::DELTA + at,
+                  (const float *)a.delta.data + place(a.delta, row, h, 0));
+    }
+}
+
 /* DK, DV: what is wanted: both do not fit the registers of wide heads. */
 template <class T, int W, int WARPS, int STEP, bool DK, bool DV>
 static __global__ void __launch_bounds__(32 * WARPS) backward_dkv(
@@ -155,20 +196,7 @@ static __global__ void __launch_bounds__(32 * WARPS) backward_dkv(
     float dk[DK ? W / 8 : 1][4], dv[DV ? W / 8 : 1][4];
     walk<STEP> w;
     auto load_queries = [&](const span &t, int to) {
-        load_head<T, W, STEP, tile::THREADS>(
-            space + tile::Q + to * tile::STEP_BYTES, a.q, h, t.k, t.end,
-            a.aligned);
-        load_head<T, W, STEP, tile::THREADS>(
-            space + tile::D_O + to * tile::STEP_BYTES, a.d_o, h, t.k, t.end,
-            a.aligned);
-        if (threadIdx.x < STEP) {
-            int row = min(t.k + (int)threadIdx.x, t.end - 1);
-            int at = (to * STEP + threadIdx.x) * 4;
-            copy_word(space + tile::LSE + at,
-                      (const float *)a.lse.data + place(a.lse, row, h, 0));
-            copy_word(space + tile::DELTA + at,
-                      (const float *)a.delta.data + place(a.delta, row, h, 0));
-        }
+        load_step<T, W, STEP, tile>(a, h, t, space, to);
     };
     auto next = [&]() {
         while (!w.next(a.list)) {
@@ -205,19 +233,7 @@ static __global__ void __launch_bounds__(32 * WARPS) backward_dkv(
         copy_commit();
         copy_wait<1>();
         __syncthreads();
-        clear<STEP>(s);
-        clear<STEP>(dp);
-#pragma unroll
-        for (int i = 0; i < W / 16; i++) {
-            uint32_t x[4];
-
-            left<W>(x, k, of_warp, i);
-            times_rows<T, W, STEP>(s, x, q, i);
-            if (DK) {
-                left<W>(x, v, of_warp, i);
-                times_rows<T, W, STEP>(dp, x, d_o, i);
-            }
-        }
+        products<T, W, STEP, DK>(s, k, q, dp, v, d_o, of_warp);
         int full = now.is_full(first, r1, STEP), n = 0;
         each<STEP>(s, [&](int i, int c, float &x) {
             float p = power2(fmaf(x, scale, -exponent(read_word(lse + c * 4))));

@@ -16,8 +16,6 @@ extern "C" {
 /* cuda_attend.cu: heads of at most 256 elements. */
 void cuda_attend(const struct attend_args *a);
 void cuda_attend_backward(const struct attend_args *a);
-/* For tests: 1 keeps to the kernels that every device has. */
-extern int cuda_attend_portable;
 
 /* cuda_rows.cu */
 void cuda_delta(struct tensor o, struct tensor d_o, struct tensor delta);
@@ -48,6 +46,26 @@ void cuda_linear_inter(const struct linear_args *a);
 void cuda_linear_intra_backward(const struct linear_args *a);
 void cuda_linear_inter_dq(const struct linear_args *a);
 void cuda_linear_inter_dkv(const struct linear_args *a);
+
+/* All entries but attend and attend_backward, as both backends have them. */
+#define CUDA_ENTRIES                                                          \
+    .delta = cuda_delta,                                                      \
+    .merge = cuda_merge,                                                      \
+    .sum = cuda_sum,                                                          \
+    .rescale = cuda_rescale,                                                  \
+    .normalize = cuda_normalize,                                              \
+    .scores = cuda_scores,                                                    \
+    .weigh = cuda_weigh,                                                      \
+    .weigh_transposed = cuda_weigh_transposed,                                \
+    .softmax = cuda_softmax,                                                  \
+    .softmax_backward = cuda_softmax_backward,                                \
+    .state = cuda_state,                                                      \
+    .state_scan = cuda_state_scan,                                            \
+    .linear_intra = cuda_linear_intra,                                        \
+    .linear_inter = cuda_linear_inter,                                        \
+    .linear_intra_backward = cuda_linear_intra_backward,                      \
+    .linear_inter_dq = cuda_linear_inter_dq,                                  \
+    .linear_inter_dkv = cuda_linear_inter_dkv
 
 #ifdef __cplusplus
 }

@@ -32,7 +32,7 @@ static struct tile my_state(struct schedule *s, const struct view *v,
     if (out)
         chunk_state(s, v, out, pass, own);
     else
-        schedule_sum(s, "none", own, ACCESS_WRITE, NULL, 0);
+        schedule_sum(s, "zeros", own, ACCESS_WRITE, NULL, 0);
     return own;
 }
 

@@ -120,6 +120,11 @@ struct pool *plan_pool(struct plan *p)
     return p->pool;
 }
 
+enum layout plan_layout(const struct plan *p)
+{
+    return p->job.decode_steps > 0 ? LAYOUT_STRIPED : p->options.layout;
+}
+
 const struct job *plan_job(const struct plan *p)
 {
     return &p->job;

@@ -61,6 +61,9 @@ struct plan *plan_create(const struct job *job, const struct strategy *st,
                          struct error *e);      /* NULL: does not apply */
 void plan_destroy(struct plan *p);
 struct pool *plan_pool(struct plan *p);
+/* How K and V are dealt: as the options say, but the pages of a decode session
+ * go round the ranks. */
+enum layout plan_layout(const struct plan *p);
 /* The job that the schedules are of: what results are verified against.  In a
  * decode session, the job of its last step: sequence + decode_steps tokens. */
 const struct job *plan_job(const struct plan *p);
