@@ -33,6 +33,8 @@ static const struct {
     struct strategy_options options;
 } contexts[] = {
     { &mesh_ring, { .block = 1 } },
+    { &mesh_ring, { .head_group = 1 } },
+    { &mesh_token, { .head_group = 2 } },
     { &mesh_ring, { .backward = CIRCULATE_Q } },
     { &mesh_ring, { .reverse = 1 } },
     { &mesh_ring, { .needed = 1 } },
@@ -68,7 +70,10 @@ static struct trial make_trial(int context, int mesh, int n)
 
     t.options.head = meshes[mesh].head;
     t.ranks = (int32_t)(meshes[mesh].head * meshes[mesh].context);
-    t.dtype = t.wire_partial = (enum dtype)(n / 2 % DTYPES);
+    t.dtype = (enum dtype)(n / 2 % DTYPES);
+    /* Of 41 tokens, 16-bit parts may miss the gate, which knows the rounding of
+     * one dense attention only. */
+    t.wire_partial = n % 3 ? t.dtype : DTYPE_FP32;
     t.lengths[0] = n % 3 ? 83 : 1;
     t.lengths[1] = 40;
     t.sequences = n % 3 ? 1 : 2;

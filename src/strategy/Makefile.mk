@@ -17,6 +17,8 @@ libstrategy_a_SOURCES = \
 	%D%/lasp2h.c \
 	%D%/mesh.c \
 	%D%/mesh.h \
+	%D%/parts.c \
+	%D%/parts.h \
 	%D%/plan.c \
 	%D%/ring.c \
 	%D%/route.c \

@@ -141,16 +141,34 @@ void pair_sum(struct schedule *s, struct pair dst, enum access access,
     cargo_sum(s, dkv_labels, cargo_of(dst), access, from, n);
 }
 
+struct tile gradients_delta(struct schedule *s, const struct view *v)
+{
+    struct tile delta = view_q_tile(s, v, "delta", ROLE_SCRATCH, DTYPE_FP32,
+                                    view_rows(v, v->me), 1);
+
+    schedule_delta(s, "", v->o, v->d_o, delta);
+    return delta;
+}
+
 struct gradients gradients_start(struct schedule *s, const struct view *v)
 {
-    struct gradients g = {
-        .delta = view_q_tile(s, v, "delta", ROLE_SCRATCH, DTYPE_FP32,
-                             view_rows(v, v->me), 1),
-        .dq = v->members > 1 ? view_accumulator(s, "dq_acc", v->dq) : v->dq
-    };
+    return (struct gradients){ .delta = gradients_delta(s, v),
+                               .dq = parts_of_dq(s, v, v->members) };
+}
 
-    schedule_delta(s, "", v->o, v->d_o, g.delta);
-    return g;
+void gradients_attend(struct schedule *s, const struct view *v,
+                      struct gradients *g, int own, struct cargo kv,
+                      struct cargo out, struct segment *list, int64_t n)
+{
+    struct target t = parts_take(s, v, &g->dq, own, list, n);
+    const struct tile in[6] = {
+        target_rows(s, t, v->q), kv.tiles[0], kv.tiles[1],
+        target_rows(s, t, v->d_o), target_rows(s, t, v->lse),
+        target_rows(s, t, g->delta) };
+    const struct tile to[3] = { t.tiles[0], out.tiles[0], out.tiles[1] };
+    const enum access access[3] = { t.access, ACCESS_WRITE, ACCESS_WRITE };
+
+    schedule_attend_backward(s, "", in, to, access, list, n);
 }
 
 int gradients_part(struct schedule *s, const struct view *v,
@@ -159,17 +177,9 @@ int gradients_part(struct schedule *s, const struct view *v,
 {
     struct segment *list;
     int64_t n = view_segments(v, v->maps[owner], &list);
-    const struct tile in[6] = { v->q, kv.tiles[0], kv.tiles[1], v->d_o, v->lse,
-                                g->delta };
-    const struct tile to[3] = { g->dq, out.tiles[0], out.tiles[1] };
-    const enum access access[3] = { g->dq_started ? ACCESS_UPDATE
-                                    : ACCESS_WRITE, ACCESS_WRITE,
-                                    ACCESS_WRITE };
 
-    if (n) {
-        schedule_attend_backward(s, "", in, to, access, list, n);
-        g->dq_started = 1;
-    }
+    if (n)
+        gradients_attend(s, v, g, owner == v->me, kv, out, list, n);
     free(list);
     return n > 0;
 }

@@ -4,7 +4,7 @@
 #ifndef SPAR_BLOCKS_H
 #define SPAR_BLOCKS_H
 
-#include "strategy/route.h"
+#include "strategy/parts.h"
 
 /* Member `distance` places on from mine, cyclically. */
 int64_t member_at(const struct view *v, int64_t distance);
@@ -78,11 +78,13 @@ struct circuit pair_circuit(struct schedule *s, const struct view *v,
 void pair_sum(struct schedule *s, struct pair dst, enum access access,
               const struct pair *p, int64_t n);
 
-/* What every step of backward reads and adds to: delta = rowsum(dO * O), made
- * once, and dQ, fp32 where there are several steps. */
+/* delta = rowsum(dO * O), which every step of backward reads, made once. */
+struct tile gradients_delta(struct schedule *s, const struct view *v);
+
+/* It and dQ, which every block's attend adds to. */
 struct gradients {
-    struct tile delta, dq;
-    int dq_started;
+    struct tile delta;
+    struct parts dq;
 };
 struct gradients gradients_start(struct schedule *s, const struct view *v);
 /* Attend backward to the whole block `kv` of a member: stores its dK, dV in
@@ -90,6 +92,10 @@ struct gradients gradients_start(struct schedule *s, const struct view *v);
 int gradients_part(struct schedule *s, const struct view *v,
                    struct gradients *g, int64_t owner, struct cargo kv,
                    struct cargo out);
+/* The same with segments at hand. own: the block is mine; else n > 0. */
+void gradients_attend(struct schedule *s, const struct view *v,
+                      struct gradients *g, int own, struct cargo kv,
+                      struct cargo out, struct segment *list, int64_t n);
 
 /* Reduce-scatter of dK, dV of all tokens into v->dk, v->dv.  all: in the wire's
  * dtype; rows[i]: those of member i (pool row set). */

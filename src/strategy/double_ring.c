@@ -135,12 +135,11 @@ static void visit_forward(struct schedule *s, const struct view *v,
                           const struct rings *r, void *arg, int64_t jo,
                           int64_t ji, struct cargo kv)
 {
-    const struct tile *o = arg;
     struct segment *list;
     int64_t n = view_segments(v, v->maps[owner(r, jo, ji)], &list);
 
-    schedule_attend(s, "", v->q, kv.tiles[0], kv.tiles[1], *o, v->lse,
-                    jo + ji ? ACCESS_UPDATE : ACCESS_WRITE, list, n);
+    parts_attend(s, v, arg, "", jo + ji == 0, kv.tiles[0], kv.tiles[1], list,
+                 n);
     free(list);
 }
 
@@ -154,10 +153,9 @@ static void double_ring_forward(struct schedule *s, struct view *v)
     r->inter = pair_circuit(s, v, "inter", CHANNEL_INTER, "k_inter", "v_inter",
                             type);
     view_lse(s, v);
-    struct tile o = v->members > 1 ? view_accumulator(s, "o_acc", v->o)
-                                   : v->o;
-    walk(s, v, r, visit_forward, &o);
-    view_finish(s, "o", o, v->o);
+    struct parts parts = parts_of_output(s, v, v->members);
+    walk(s, v, r, visit_forward, &parts);
+    parts_finish(s, v, &parts);
 }
 
 /* The part of a step: what the sum at home (step 0) or a sum that travels (1)
@@ -228,10 +226,10 @@ static void double_ring_backward(struct schedule *s, struct view *v)
     }
     if (v->members > 2)
         t.part = cargo_of(view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
-                                    DTYPE_FP32, view_rows_most(v)));
+                                    v->job->wire_grad, view_rows_most(v)));
     walk(s, v, r, visit_backward, &t);
     collect(s, &t, t.at);
-    view_finish(s, "dq", t.g.dq, v->dq);
+    parts_finish(s, v, &t.g.dq);
     view_finish(s, "dk", home[0], v->dk);
     view_finish(s, "dv", home[1], v->dv);
 }

@@ -24,15 +24,50 @@ static struct heads member_heads(const struct view *v, int64_t member)
     return h;
 }
 
+/* Of a member's heads those of a part. */
+static struct heads part_heads(const struct exchange *x, int64_t member,
+                               int64_t turn)
+{
+    const struct view *v = &x->group;
+    int64_t G = job_group(v->job);
+    struct heads h = member_heads(v, member);
+    int64_t kv = h.kv_first + turn * x->each;
+    int64_t kv_end = min64(kv + x->each, h.kv_first + h.kv_count);
+    int64_t first = max64((v->kv_first + kv) * G - v->head_first, h.first);
+    int64_t end = min64((v->kv_first + kv_end) * G - v->head_first,
+                        h.first + h.count);
+
+    if (kv >= kv_end)
+        return (struct heads){ 0 };
+    return (struct heads){ first, end - first, kv, kv_end - kv };
+}
+
+static void set_heads(struct view *child, const struct view *group,
+                      struct heads h)
+{
+    child->head_first = group->head_first + h.first;
+    child->heads = h.count;
+    child->kv_first = group->kv_first + h.kv_first;
+    child->kv_heads = h.kv_count;
+}
+
 void exchange_heads(struct exchange *x)
 {
     const struct view *g = &x->group;
-    struct heads mine = member_heads(g, g->me);
+    int64_t most = 1;
 
-    x->child.head_first = g->head_first + mine.first;
-    x->child.heads = mine.count;
-    x->child.kv_first = g->kv_first + mine.kv_first;
-    x->child.kv_heads = mine.kv_count;
+    for (int64_t i = 0; i < g->members; i++)
+        most = max64(most, member_heads(g, i).kv_count);
+    x->each = g->options->head_group ? min64(g->options->head_group, most)
+                                     : most;
+    x->turns = ceil_div(most, x->each);
+    set_heads(&x->child, g, member_heads(g, g->me));
+}
+
+/* Of one part nothing tells the steps apart. */
+static int32_t step_of(const struct exchange *x, int64_t turn)
+{
+    return x->turns > 1 ? (int32_t)turn : -1;
 }
 
 static struct tile q_heads(struct tile t, struct heads h)
@@ -68,7 +103,7 @@ static void child_tiles(struct schedule *s, struct view *c)
 /* From token shards to head shards: `n` tensors of the group's view into those
  * of the child; kv[i] tells KV heads from query heads. */
 static void to_heads(struct schedule *s, const struct exchange *x,
-                     const char *label, const struct tile *from,
+                     int64_t turn, const char *label, const struct tile *from,
                      const struct tile *to, const int *kv, int64_t n)
 {
     const struct view *g = &x->group;
@@ -78,48 +113,68 @@ static void to_heads(struct schedule *s, const struct exchange *x,
 
     for (int64_t p = 0; p < N; p++)
         for (int64_t i = 0; i < n; i++) {
-            struct heads h = member_heads(g, p);
+            struct heads h = part_heads(x, p, turn);
             tiles[p * n + i] = kv[i] ? kv_heads(from[i], h)
                                      : q_heads(from[i], h);
             tiles[(N + p) * n + i] = with_rows(to[i], x->rows[p]);
         }
-    schedule_step(s, -1);
+    schedule_step(s, step_of(x, turn));
     schedule_collective(s, label, CHANNEL_Q, ALL_TO_ALL, g->ranks, N, n, tiles,
                         2 * N * n);
 }
 
-void exchange_forward(struct schedule *s, struct view *v, struct exchange *x)
+static void qkv_to_heads(struct schedule *s, const struct view *v,
+                         struct exchange *x, int64_t turn)
 {
-    struct view *g = &x->group, *c = &x->child;
-    int64_t N = g->members;
+    struct view *c = &x->children[turn];
 
+    *c = x->child;
+    set_heads(c, &x->group, part_heads(x, x->group.me, turn));
     child_tiles(s, c);
-    to_heads(s, x, "qkv", (struct tile[]){ v->q, v->k, v->v },
+    to_heads(s, x, turn, "qkv", (struct tile[]){ v->q, v->k, v->v },
              (struct tile[]){ c->q, c->k, c->v }, (int[]){ 0, 1, 1 }, 3);
-    x->context->forward(s, c);
+}
 
+static void output_to_tokens(struct schedule *s, const struct view *v,
+                             const struct exchange *x, int64_t turn)
+{
+    const struct view *g = &x->group;
+    int64_t N = g->members;
     struct tile *tiles = schedule_alloc(s, (size_t)(2 * N) * sizeof *tiles);
+
     for (int64_t p = 0; p < N; p++) {
-        tiles[p] = with_rows(c->o, x->rows[p]);
-        tiles[N + p] = q_heads(v->o, member_heads(g, p));
+        tiles[p] = with_rows(x->children[turn].o, x->rows[p]);
+        tiles[N + p] = q_heads(v->o, part_heads(x, p, turn));
     }
-    schedule_step(s, -1);
+    schedule_step(s, step_of(x, turn));
     schedule_collective(s, "o", CHANNEL_OUT, ALL_TO_ALL, g->ranks, N, 1,
                         tiles, 2 * N);
-    v->lse = c->lse;
+}
+
+void exchange_forward(struct schedule *s, struct view *v, struct exchange *x)
+{
+    x->children = schedule_alloc(s, (size_t)x->turns * sizeof *x->children);
+    qkv_to_heads(s, v, x, 0);
+    for (int64_t i = 0; i < x->turns; i++) {
+        if (i + 1 < x->turns)
+            qkv_to_heads(s, v, x, i + 1);
+        x->context->forward(s, &x->children[i]);
+        output_to_tokens(s, v, x, i);
+    }
+    v->lse = x->children[0].lse;
 }
 
 /* Gradients as they come back: of my tokens, the heads of each member in turn,
  * in the dtype of the wire. */
-struct parts {
+struct shares {
     struct tile dq, dk, dv;
     int64_t *kv_first;          /* [members + 1] first KV head of each */
 };
 
-static struct parts make_parts(struct schedule *s, const struct view *v)
+static struct shares make_shares(struct schedule *s, const struct view *v)
 {
     int64_t N = v->members, rows = view_rows(v, v->me);
-    struct parts p = { .dq = v->dq };
+    struct shares p = { .dq = v->dq };
     struct view all = *v;
     struct pair kv;
 
@@ -140,17 +195,18 @@ static struct parts make_parts(struct schedule *s, const struct view *v)
     return p;
 }
 
-static struct tile part_of(const struct parts *p, struct tile t, int64_t member)
+/* The KV heads of a part of those of a member. */
+static struct tile share(const struct shares *p, struct tile t,
+                         int64_t member, int64_t first, int64_t count)
 {
-    return tile_heads(t, (int32_t)p->kv_first[member],
-                      (int32_t)(p->kv_first[member + 1]
-                                - p->kv_first[member]));
+    return tile_heads(t, (int32_t)(p->kv_first[member] + first),
+                      (int32_t)count);
 }
 
 /* dst[head] = sum of the copies that members sent; 8 at a time. */
 static void sum_head(struct schedule *s, const struct view *v,
-                     const struct parts *p, const char *label, struct tile dst,
-                     struct tile parts, int64_t head)
+                     const struct shares *p, const char *label, struct tile dst,
+                     struct tile shares, int64_t head)
 {
     struct tile sources[8];
     enum access access = ACCESS_WRITE;
@@ -166,13 +222,13 @@ static void sum_head(struct schedule *s, const struct view *v,
             access = ACCESS_UPDATE;
             n = 0;
         }
-        sources[n++] = tile_heads(part_of(p, parts, i), (int32_t)at, 1);
+        sources[n++] = share(p, shares, i, at, 1);
     }
     schedule_sum(s, label, dst, access, sources, n);
 }
 
-static void sum_parts(struct schedule *s, const struct view *v,
-                      const struct parts *p)
+static void sum_shares(struct schedule *s, const struct view *v,
+                       const struct shares *p)
 {
     if (p->dq.buffer != v->dq.buffer)
         schedule_sum(s, "dq", v->dq, ACCESS_WRITE, &p->dq, 1);
@@ -204,30 +260,51 @@ static void child_gradients(struct schedule *s, struct view *c)
     c->dv = kv.v;
 }
 
-void exchange_backward(struct schedule *s, struct exchange *x)
+static void do_to_heads(struct schedule *s, struct exchange *x, int64_t turn)
 {
-    const struct view *g = &x->group;
-    struct view *c = &x->child;
-    int64_t N = g->members;
+    struct view *c = &x->children[turn];
 
     child_gradients(s, c);
-    to_heads(s, x, "do", &g->d_o, &c->d_o, (int[]){ 0 }, 1);
-    x->context->backward(s, c);
+    to_heads(s, x, turn, "do", &x->group.d_o, &c->d_o, (int[]){ 0 }, 1);
+}
 
-    struct parts parts = make_parts(s, g);
+static void gradients_to_tokens(struct schedule *s, const struct exchange *x,
+                                const struct shares *shares, int64_t turn)
+{
+    const struct view *g = &x->group, *c = &x->children[turn];
+    const struct tile from[3] = { c->dq, c->dk, c->dv };
+    int64_t N = g->members;
     struct tile *tiles = schedule_alloc(s, (size_t)(6 * N) * sizeof *tiles);
+
     for (int64_t p = 0; p < N; p++) {
-        const struct tile from[3] = { c->dq, c->dk, c->dv };
+        struct heads h = part_heads(x, p, turn);
+        struct tile *to = &tiles[3 * (N + p)];
+        int64_t first = turn * x->each;
         for (int i = 0; i < 3; i++)
             tiles[3 * p + i] = with_rows(from[i], x->rows[p]);
-        tiles[3 * (N + p)] = q_heads(parts.dq, member_heads(g, p));
-        tiles[3 * (N + p) + 1] = part_of(&parts, parts.dk, p);
-        tiles[3 * (N + p) + 2] = part_of(&parts, parts.dv, p);
+        to[0] = q_heads(shares->dq, h);
+        to[1] = share(shares, shares->dk, p, h.kv_count ? first : 0,
+                      h.kv_count);
+        to[2] = share(shares, shares->dv, p, h.kv_count ? first : 0,
+                      h.kv_count);
     }
-    schedule_step(s, -1);
+    schedule_step(s, step_of(x, turn));
     schedule_collective(s, "dqkv", CHANNEL_OUT, ALL_TO_ALL, g->ranks, N, 3,
                         tiles, 6 * N);
-    sum_parts(s, g, &parts);
+}
+
+void exchange_backward(struct schedule *s, struct exchange *x)
+{
+    struct shares shares = make_shares(s, &x->group);
+
+    do_to_heads(s, x, 0);
+    for (int64_t i = 0; i < x->turns; i++) {
+        if (i + 1 < x->turns)
+            do_to_heads(s, x, i + 1);
+        x->context->backward(s, &x->children[i]);
+        gradients_to_tokens(s, x, &shares, i);
+    }
+    sum_shares(s, &x->group, &shares);
 }
 
 /* Slices for the other members: of my tokens their heads, of my heads their

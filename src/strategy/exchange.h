@@ -6,7 +6,11 @@
  *
  * Heads are cut like tokens, so their number need not be a multiple of the
  * group; a KV head goes to every member whose query heads need it, and the
- * gradients of its copies are summed at home. */
+ * gradients of its copies are summed at home.
+ *
+ * Option head_group: a member takes so many of its KV heads, and the query heads
+ * that read them, at a time: while one part is attended the next is on its way,
+ * and the part before goes back. */
 #ifndef SPAR_EXCHANGE_H
 #define SPAR_EXCHANGE_H
 
@@ -16,12 +20,15 @@ struct exchange {
     const struct strategy *context;
     struct view group;          /* the head group: members exchange heads */
     struct view child;          /* my heads, all tokens of the group */
+    int64_t each;               /* KV heads at a time */
+    int64_t turns;              /* parts, alike on all members */
+    struct view *children;      /* [turns] of a part each */
     int32_t *rows;              /* [group.members] where each one's tokens are
                                    in the child's tensors (pool row sets) */
 };
 
-/* Heads of my child view: set from group.me; child.maps, ranks, members, me
- * are the caller's. */
+/* Heads of my child view, and how many at a time: set from group.me and the
+ * options; child.maps, ranks, members, me are the caller's. */
 void exchange_heads(struct exchange *x);
 
 void exchange_forward(struct schedule *s, struct view *v, struct exchange *x);

@@ -206,9 +206,10 @@ MESH_FUNCTIONS(usp, &strategy_ring)
 MESH_FUNCTIONS(twod, &strategy_double_ring)
 
 static const char *const usp_options[] = { "layout", "block", "head",
-                                           "placement", NULL };
+                                           "head_group", "placement", NULL };
 static const char *const twod_options[] = { "layout", "block", "head",
-                                            "window", "placement",
+                                            "head_group", "window",
+                                            "placement",
                                             "interleaved", NULL };
 
 const struct strategy strategy_usp = {

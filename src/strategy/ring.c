@@ -109,7 +109,7 @@ static void backward_home(struct schedule *s, struct view *v)
 
     if (N > 1)
         t.part = cargo_of(view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
-                                    DTYPE_FP32, view_rows_most(v)));
+                                    v->job->wire_grad, view_rows_most(v)));
     for (int64_t i = 0; i < N; i++) {
         struct part coming = { 0, view_rows(v, member_at(v, 2 + i)) };
         struct cargo next = held;
@@ -121,7 +121,7 @@ static void backward_home(struct schedule *s, struct view *v)
         travel_step(s, v, &t, i, held);
         held = next;
     }
-    view_finish(s, "dq", t.g.dq, v->dq);
+    parts_finish(s, v, &t.g.dq);
 }
 
 static void ring_backward(struct schedule *s, struct view *v)

@@ -231,12 +231,11 @@ static int32_t *start_grads(struct schedule *s, const struct view *v,
 static void rsa_backward(struct schedule *s, struct view *v)
 {
     struct rsa *r = v->state;
-    struct gradients g = gradients_start(s, v);
     int32_t *rows = start_grads(s, v, r);
 
     r->ds = make_blocks(s, v, r, "ds", ROLE_SCRATCH);
-    r->delta = g.delta;
-    r->out = g.dq;
+    r->delta = gradients_delta(s, v);
+    r->out = v->members > 1 ? view_accumulator(s, "dq_acc", v->dq) : v->dq;
     r->started = 0;
     circulate(s, v, r, "v", v->v, visit_v_backward);
     circulate(s, v, r, "k", v->k, visit_k_backward);

@@ -18,6 +18,7 @@
 #include <config.h>
 
 #include "strategy/decode.h"
+#include "strategy/parts.h"
 
 #include <stdlib.h>
 
@@ -110,24 +111,22 @@ static void phase1(struct schedule *s, struct view *v)
 {
     int32_t anchor = anchor_map(v);
     int anchored = pool_map_get(v->pool, anchor)->rows > 0;
-    struct tile o = anchored ? view_accumulator(s, "o_acc", v->o) : v->o;
     struct segment *list;
     int64_t n;
 
     view_lse(s, v);
+    struct parts parts = parts_of_output(s, v, 1 + anchored);
     if (anchored) {
         struct tile k = another(s, v, "k_anchor", ROLE_INPUT, TENSOR_K, anchor);
         struct tile x = another(s, v, "v_anchor", ROLE_INPUT, TENSOR_V, anchor);
         n = view_segments(v, anchor, &list);
-        schedule_attend(s, "anchor", v->q, k, x, o, v->lse, ACCESS_WRITE, list,
-                        n);
+        parts_attend(s, v, &parts, "anchor", 0, k, x, list, n);
         free(list);
     }
     n = view_segments(v, v->maps[v->me], &list);
-    schedule_attend(s, "own", v->q, v->k, v->v, o, v->lse,
-                    anchored ? ACCESS_UPDATE : ACCESS_WRITE, list, n);
+    parts_attend(s, v, &parts, "own", 1, v->k, v->v, list, n);
     free(list);
-    view_finish(s, "o", o, v->o);
+    parts_finish(s, v, &parts);
 }
 
 static void phase2(struct schedule *s, const struct view *v)

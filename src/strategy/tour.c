@@ -12,8 +12,9 @@ struct tour {
     int backward, carried;
     struct circuit *cargo;
     struct cargo own, last;     /* last.n 0: nothing is kept */
-    struct tile delta;          /* backward: of my rows */
     struct cargo stay;          /* where the side that stays adds up */
+    struct parts parts;         /* keys, forward: instead of it; */
+    struct gradients g;         /* keys, backward */
     /* Results of the side that travels; made.n 0: none. */
     struct circuit made, home;  /* of others' cargo; of mine, as they come */
     struct cargo sum;           /* where mine add up */
@@ -41,44 +42,39 @@ static int64_t step_segments(const struct tour *t, int64_t step,
     return n;
 }
 
-/* in: the cargo; out: results of its side, overwritten; n segments. */
-static void attend_keys(struct schedule *s, const struct tour *t,
-                        enum access stay, const struct tile *in,
-                        const struct tile *out, const struct segment *list,
-                        int64_t n)
+/* in: the cargo; out: results of its side, overwritten; n segments. own: the
+ * cargo is mine. */
+static void attend_keys(struct schedule *s, struct tour *t, int own,
+                        struct cargo in, struct cargo out,
+                        struct segment *list, int64_t n)
 {
     const struct view *v = t->v;
-    const struct tile *mine = t->stay.tiles;
 
-    if (t->backward)
-        schedule_attend_backward(
-            s, "", (const struct tile[]){ v->q, in[0], in[1], v->d_o, v->lse,
-                                          t->delta },
-            (const struct tile[]){ mine[0], out[0], out[1] },
-            (const enum access[]){ stay, ACCESS_WRITE, ACCESS_WRITE }, list,
-            n);
+    if (!t->backward)
+        parts_attend(s, v, &t->parts, "", own, in.tiles[0], in.tiles[1], list,
+                     n);
+    else if (own || n)
+        gradients_attend(s, v, &t->g, own, in, out, list, n);
     else
-        schedule_attend(s, "", v->q, in[0], in[1], mine[0], mine[1], stay,
-                        list, n);
+        cargo_sum(s, t->labels, out, ACCESS_WRITE, NULL, 0);
 }
 
-static void attend_queries(struct schedule *s, const struct tour *t,
-                           enum access stay, const struct tile *in,
-                           const struct tile *out, const struct segment *list,
-                           int64_t n)
+static void attend_queries(struct schedule *s, struct tour *t, int own,
+                           struct cargo in, struct cargo out,
+                           struct segment *list, int64_t n)
 {
     const struct view *v = t->v;
-    const struct tile *mine = t->stay.tiles;
+    const struct tile *mine = t->stay.tiles, *q = in.tiles, *to = out.tiles;
+    enum access stay = own ? ACCESS_WRITE : ACCESS_UPDATE;
 
     if (t->backward)
         schedule_attend_backward(
-            s, "", (const struct tile[]){ in[0], v->k, v->v, in[1], in[2],
-                                          in[3] },
-            (const struct tile[]){ out[0], mine[0], mine[1] },
+            s, "", (const struct tile[]){ q[0], v->k, v->v, q[1], q[2], q[3] },
+            (const struct tile[]){ to[0], mine[0], mine[1] },
             (const enum access[]){ ACCESS_WRITE, stay, stay }, list, n);
     else
-        schedule_attend(s, "", in[0], v->k, v->v, out[0], out[1],
-                        ACCESS_WRITE, list, n);
+        schedule_attend(s, "", q[0], v->k, v->v, to[0], to[1], ACCESS_WRITE,
+                        list, n);
 }
 
 /* Attend at a step.  `arrived`: what the steps before it made of this cargo's
@@ -100,8 +96,7 @@ static struct cargo attend(struct schedule *s, struct tour *t, int64_t step,
         out = circuit_take(s, t->v, &t->made, p);
     if (n || !adds)
         (t->route->side == SIDE_KEYS ? attend_keys : attend_queries)(
-            s, t, step ? ACCESS_UPDATE : ACCESS_WRITE, in.tiles, out.tiles,
-            list, n);
+            s, t, step == 0, in, out, list, n);
     if (n && adds)
         cargo_sum(s, t->labels, arrived, ACCESS_UPDATE, &out, 1);
     free(list);
@@ -234,16 +229,14 @@ void tour_keys_forward(struct schedule *s, struct view *v,
                        const struct route *r, struct circuit *kv,
                        const struct cargo *last)
 {
-    struct tile o = v->members > 1 ? view_accumulator(s, "o_acc", v->o)
-                                   : v->o;
     struct tour t = { .v = v, .route = r, .cargo = kv,
                       .own = { 2, { v->k, v->v } },
-                      .stay = { 2, { o, v->lse } } };
+                      .parts = parts_of_output(s, v, v->members) };
 
     if (last)
         t.last = *last;
     tour_run(s, &t);
-    view_finish(s, "o", o, v->o);
+    parts_finish(s, v, &t.parts);
 }
 
 static struct tile accumulator(struct schedule *s, const struct view *v,
@@ -261,8 +254,7 @@ void tour_keys_backward(struct schedule *s, struct view *v,
     struct tile dv = accumulator(s, v, "dv_acc", v->dv);
     struct tour t = {
         .v = v, .route = r, .backward = 1, .carried = 1, .cargo = kv,
-        .own = { 2, { v->k, v->v } }, .delta = g.delta,
-        .stay = { 1, { g.dq } }, .sum = { 2, { dk, dv } },
+        .own = { 2, { v->k, v->v } }, .g = g, .sum = { 2, { dk, dv } },
         .made = pair_circuit(s, v, "dkv", CHANNEL_DKV, "dk", "dv", wire),
         .home = pair_circuit(s, v, "home", CHANNEL_OUT, "dk_home", "dv_home",
                              wire),
@@ -270,9 +262,9 @@ void tour_keys_backward(struct schedule *s, struct view *v,
 
     if (v->members > 2)
         t.part = cargo_of(view_pair(s, v, "dk_part", "dv_part", ROLE_SCRATCH,
-                                    DTYPE_FP32, view_rows_most(v)));
+                                    v->job->wire_grad, view_rows_most(v)));
     tour_run(s, &t);
-    view_finish(s, "dq", g.dq, v->dq);
+    parts_finish(s, v, &t.g.dq);
     view_finish(s, "dk", dk, v->dk);
     view_finish(s, "dv", dv, v->dv);
 }
@@ -304,7 +296,8 @@ void tour_queries_backward(struct schedule *s, struct view *v,
     const struct transformer *x = &v->job->transformer;
     int64_t D = x->head_dim;
     enum dtype type = v->job->dtype, wire = v->job->wire_grad;
-    struct gradients g = gradients_start(s, v);
+    struct tile delta = gradients_delta(s, v);
+    struct tile dq = accumulator(s, v, "dq_acc", v->dq);
     struct tile dk = accumulator(s, v, "dk_acc", v->dk);
     struct tile dv = accumulator(s, v, "dv_acc", v->dv);
     struct circuit q = circuit_make(s, v, "q", CHANNEL_Q, (struct item[]){
@@ -312,8 +305,8 @@ void tour_queries_backward(struct schedule *s, struct view *v,
         { "lse", 0, DTYPE_FP32, 1 }, { "delta", 0, DTYPE_FP32, 1 } }, 4);
     struct tour t = {
         .v = v, .route = r, .backward = 1, .carried = carried, .cargo = &q,
-        .own = { 4, { v->q, v->d_o, v->lse, g.delta } }, .delta = g.delta,
-        .stay = { 2, { dk, dv } }, .sum = { 1, { g.dq } },
+        .own = { 4, { v->q, v->d_o, v->lse, delta } },
+        .stay = { 2, { dk, dv } }, .sum = { 1, { dq } },
         .made = circuit_make(s, v, "dq", CHANNEL_DKV, (struct item[]){
             { "dq_made", 0, wire, D } }, 1),
         .home = circuit_make(s, v, "out", CHANNEL_OUT, (struct item[]){
@@ -322,10 +315,10 @@ void tour_queries_backward(struct schedule *s, struct view *v,
 
     if (carried && v->members > 2)
         t.part = (struct cargo){ 1, { view_q_tile(
-            s, v, "dq_part", ROLE_SCRATCH, DTYPE_FP32, view_rows_most(v), D)
+            s, v, "dq_part", ROLE_SCRATCH, wire, view_rows_most(v), D)
         } };
     tour_run(s, &t);
-    view_finish(s, "dq", g.dq, v->dq);
+    view_finish(s, "dq", dq, v->dq);
     view_finish(s, "dk", dk, v->dk);
     view_finish(s, "dv", dv, v->dv);
 }

@@ -2,7 +2,7 @@
  *
  * Ulysses: one head group of all ranks; each then attends its heads over the
  * whole sequence, alone.  Any layout: the shards are gathered in sequence
- * order.
+ * order.  Option head_group: see exchange.h.
  *
  * Source: Jacobs et al., "DeepSpeed Ulysses" (arXiv:2309.14509), section 3. */
 #include <config.h>
@@ -63,7 +63,8 @@ static int64_t ulysses_bytes_backward(const struct view *v)
     return ulysses_bytes(v, exchange_bytes_backward);
 }
 
-static const char *const ulysses_options[] = { "layout", "block", NULL };
+static const char *const ulysses_options[] = { "layout", "block",
+                                               "head_group", NULL };
 
 const struct strategy strategy_ulysses = {
     .name = "ulysses",
