@@ -11,13 +11,17 @@
  *   t(segment) = full(q, mean k) + edge(rows on low) + edge(rows on high)
  *   edge(n)    = causal(n) - full(n, (n + 1) / 2)
  *
- * which gives both measured kinds back exactly.  Few rows, as in decode, take
+ * which gives both measured kinds back exactly.  A block whose last row sees
+ * all keys is of a kind of its own where the machine has it.  Few rows, as in decode, take
  * the time of their keys and values, measured on a surface of their own: how
  * long those of one head are in the same cache as those of all heads here.
  *
  * Other ops take their flops at the measured rate of their kind; products of
  * which the machine has none at that of a full block of attention of their
- * size, the rest as long as their bytes. */
+ * size, the rest as long as their bytes.
+ *
+ * Where all heads are computed at once, surfaces are of results stored in the
+ * job's dtype: those in fp32, and those added to, take more by element. */
 #include <config.h>
 
 #include "models/internal.h"
@@ -29,15 +33,15 @@
 struct attend_shape {
     const struct machine *m;
     const char *op, *kernel;
-    enum dtype dtype;
-    int64_t head_dim, value_dim, group, kv_heads;
+    struct block_shape shape;
+    int64_t kv_heads;
 };
 
 static double block(const struct attend_shape *a, enum block_kind kind,
                     int64_t q, int64_t k)
 {
-    return machine_block_seconds(a->m, a->op, a->kernel, a->dtype, kind,
-                                 a->head_dim, a->value_dim, a->group, q, k);
+    return machine_block_seconds(a->m, a->op, a->kernel, &a->shape, kind, q,
+                                 k);
 }
 
 /* A full block of q rows and `pairs` visible pairs. */
@@ -56,13 +60,17 @@ static double edge(const struct attend_shape *a, int64_t n)
     return fmax(0, block(a, BLOCK_CAUSAL, n, n) - full(a, n, pairs));
 }
 
-/* K and V of all heads, as many keys of one head, in one memory. */
+/* K and V of all heads, as many keys of one head, in one memory; heads at once
+ * were measured so. */
 static double few(const struct attend_shape *a, const struct segment *g)
 {
     double all = (double)g->q_count * (double)g->k_count;
+    const struct surface *s = machine_surface(a->m, a->op, a->kernel,
+                                              &a->shape, BLOCK_FEW);
+    int64_t heads = s != NULL && s->heads ? 1 : a->kv_heads;
 
-    return block(a, BLOCK_FEW, g->q_count, g->k_count * a->kv_heads)
-        / (double)a->kv_heads * (double)segment_pairs(g) / all;
+    return block(a, BLOCK_FEW, g->q_count, g->k_count * heads)
+        / (double)heads * (double)segment_pairs(g) / all;
 }
 
 static double segment_seconds(const struct attend_shape *a,
@@ -80,6 +88,9 @@ static double segment_seconds(const struct attend_shape *a,
         return block(a, BLOCK_FULL, g->q_count, g->k_count);
     if (high == 0 && g->low == 0 && g->q_count == g->k_count)
         return block(a, BLOCK_CAUSAL, g->q_count, g->q_count);
+    if (high == 0 && g->low == g->q_count - g->k_count
+        && machine_surface(a->m, a->op, a->kernel, &a->shape, BLOCK_CORNER))
+        return block(a, BLOCK_CORNER, g->q_count, g->k_count);
     return full(a, g->q_count, (double)segment_pairs(g)) + edge(a, low)
         + edge(a, high);
 }
@@ -95,23 +106,71 @@ static double crowding(const struct machine *m, int64_t ranks)
         / (measured - 1);
 }
 
+/* Rows of a result that the segments touch: of dk and dv, of keys. */
+static double rows_touched(const struct segment *list, int64_t n, int of_keys)
+{
+    double rows = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        rows += (double)(of_keys ? list[i].k_count : list[i].q_count);
+    return rows;
+}
+
+/* What results in fp32, or added to, take more: operands from the fourth on
+ * that are written. */
+static double result_seconds(const struct attend_shape *a,
+                             const struct schedule *s, const struct operand *o,
+                             int64_t n, const struct segment *list,
+                             int64_t segments)
+{
+    const struct surface *x = machine_surface(a->m, a->op, a->kernel,
+                                              &a->shape, BLOCK_FULL);
+    double seconds = 0;
+
+    if (x == NULL || !x->heads)
+        return 0;
+    for (int64_t i = 3; i < n; i++) {
+        const struct buffer *b = &s->buffers[o[i].tile.buffer];
+        double elements = rows_touched(list, segments, i >= 7)
+            * o[i].tile.head_count * b->width;
+        if (o[i].access == ACCESS_UPDATE)
+            seconds += elements * x->update;
+        else if (o[i].access == ACCESS_WRITE && b->width > 1
+                 && b->dtype != a->shape.dtype)
+            seconds += elements * x->store_fp32;
+    }
+    return seconds;
+}
+
+static struct attend_shape attend_shape(const struct machine *m,
+                                        const char *kernel,
+                                        const struct schedule *s,
+                                        const struct op *op,
+                                        const struct operand *o)
+{
+    const struct buffer *q = &s->buffers[o[0].tile.buffer];
+
+    return (struct attend_shape){
+        m, op_names[op->kind], kernel,
+        { q->dtype, q->width, s->buffers[o[2].tile.buffer].width,
+          job_group(s->job), o[0].tile.head_count },
+        o[1].tile.head_count
+    };
+}
+
 static double attend_seconds(const struct machine *m, const char *kernel,
                              const struct schedule *s, const struct op *op)
 {
     int64_t n, count;
     const struct operand *o = pool_operands_get(s->pool, op->operands, &count);
     const struct segment *list = pool_segments_get(s->pool, op->segments, &n);
-    const struct buffer *q = &s->buffers[o[0].tile.buffer];
-    struct attend_shape a = {
-        m, op_names[op->kind], kernel, q->dtype, q->width,
-        s->buffers[o[2].tile.buffer].width, job_group(s->job),
-        o[1].tile.head_count
-    };
+    struct attend_shape a = attend_shape(m, kernel, s, op, o);
     double seconds = 0;
 
     for (int64_t i = 0; i < n; i++)
         seconds += segment_seconds(&a, &list[i]);
-    return seconds * o[0].tile.head_count * crowding(m, s->ranks);
+    return seconds * o[0].tile.head_count * crowding(m, s->ranks)
+        + result_seconds(&a, s, o, count, list, n);
 }
 
 static double memory_seconds(const struct machine *m, const struct schedule *s,
@@ -119,6 +178,20 @@ static double memory_seconds(const struct machine *m, const struct schedule *s,
 {
     return m->memory_bandwidth > 0
         ? (double)op_work(s, op).memory_bytes / m->memory_bandwidth : 0;
+}
+
+/* Between a device and its host, as fast as a block of so many bytes. */
+static double stage_seconds(const struct machine *m, const struct schedule *s,
+                            const struct op *op)
+{
+    int64_t n;
+    const struct operand *o = pool_operands_get(s->pool, op->operands, &n);
+    int64_t bytes = (int64_t)tile_bytes(s, o[0].tile);
+    double rate = machine_copy_bandwidth(m, op->kind == OP_STAGE_OUT
+                                         ? COPY_TO_HOST : COPY_FROM_HOST,
+                                         bytes);
+
+    return rate > 0 ? (double)bytes / rate : memory_seconds(m, s, op);
 }
 
 /* Rows and keys of a full block like the product, to find its rate. */
@@ -132,27 +205,35 @@ static double block_rate(const struct machine *m, const char *kernel,
 
     if (op->kind == OP_SCORES || op->kind == OP_WEIGH)
         keys = tile_row_count(s, o[op->kind == OP_SCORES ? 1 : 2].tile);
-    double seconds = machine_block_seconds(
-        m, op_names[OP_ATTEND], kernel, s->job->dtype, BLOCK_FULL, t->head_dim,
-        t->value_dim, job_group(s->job), rows, keys);
+    struct block_shape shape = { s->job->dtype, t->head_dim, t->value_dim,
+                                 job_group(s->job), o[0].tile.head_count };
+    double seconds = machine_block_seconds(m, op_names[OP_ATTEND], kernel,
+                                           &shape, BLOCK_FULL, rows, keys);
     double flops = 2.0 * (double)(t->head_dim + t->value_dim) * (double)rows
         * (double)keys;
     return seconds > 0 ? flops / seconds : 0;
 }
 
+/* Measured, or of their bytes if that is longer: rates of bytes are of heads at
+ * once only. */
 static double rated_seconds(const struct machine *m, const char *kernel,
-                              const struct schedule *s, const struct op *op)
+                            const struct schedule *s, const struct op *op)
 {
     const struct transformer *t = &s->job->transformer;
     int64_t n;
     const struct operand *o = pool_operands_get(s->pool, op->operands, &n);
     int64_t rows = tile_row_count(s, o[0].tile);
-    double rate = machine_rate(m, op_names[op->kind], kernel, s->job->dtype,
-                               t->head_dim, t->value_dim, rows);
+    struct block_shape shape = { s->job->dtype, t->head_dim, t->value_dim,
+                                 job_group(s->job), o[0].tile.head_count };
+    double rate = machine_rate(m, op_names[op->kind], kernel, &shape, rows);
+    double bytes = memory_seconds(m, s, op);
 
+    if (m->devices && rate > 0)
+        bytes = 0;
     if (rate <= 0 && op_is_product(op))
         rate = block_rate(m, kernel, s, op, rows);
-    return rate > 0 ? op_work(s, op).flops / rate * crowding(m, s->ranks) : 0;
+    return fmax(bytes, rate > 0 ? op_work(s, op).flops / rate
+                       * crowding(m, s->ranks) : 0);
 }
 
 double op_seconds(const struct machine *m, const char *kernel,
@@ -163,11 +244,13 @@ double op_seconds(const struct machine *m, const char *kernel,
     if (op->kind == OP_SEND || op->kind == OP_RECV
         || op->kind == OP_COLLECTIVE)
         return 0;
+    if (op->kind == OP_STAGE_OUT || op->kind == OP_STAGE_IN)
+        return m->op_overhead + stage_seconds(m, s, op);
+    if (!attends)
+        return m->op_overhead + rated_seconds(m, kernel, s, op);
     double seconds = memory_seconds(m, s, op);
-    if (attends && op_work(s, op).pairs > 0)
+    if (op_work(s, op).pairs > 0)
         seconds = fmax(seconds, attend_seconds(m, kernel, s, op));
-    else if (!attends)
-        seconds = fmax(seconds, rated_seconds(m, kernel, s, op));
     return m->op_overhead + seconds;
 }
 
@@ -176,10 +259,11 @@ static int can_time(const struct machine *m, enum op_kind kind,
                     const char *kernel, struct error *e)
 {
     const struct op op = { .kind = (uint8_t)kind };
+    const struct block_shape any = { DTYPE_FP32, 64, 64, 1, 1 };
 
     if (!op_is_product(&op))
         return 0;
-    if (machine_rate(m, op_names[kind], kernel, DTYPE_FP32, 64, 64, 64) > 0)
+    if (machine_rate(m, op_names[kind], kernel, &any, 64) > 0)
         return 0;
     return machine_has_surface(m, op_names[kind == OP_ATTEND_BACKWARD
                                            ? OP_ATTEND_BACKWARD : OP_ATTEND],
@@ -198,7 +282,9 @@ int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
     for (int k = 0; k < OP_KINDS; k++)
         if (seen[k] && can_time(m, (enum op_kind)k, kernel, e) != 0)
             return -1;
-    if (seen[OP_SEND] + seen[OP_RECV] + seen[OP_COLLECTIVE] && !m->link.n)
+    int within = m->devices == 1 && machine_copy_bandwidth(m, COPY_DEVICE, 1);
+    if (seen[OP_SEND] + seen[OP_RECV] + seen[OP_COLLECTIVE] && !m->link.n
+        && !within)
         return fail(e, "machine %s: no link: messages cannot be timed",
                     m->name);
     return 0;
@@ -210,6 +296,7 @@ int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
 struct cost_key {
     int32_t kind, segments, heads;
     int32_t dtype, head_dim, value_dim;
+    int32_t results;            /* how they are stored */
 };
 enum { CACHE_SLOTS = 4096 };
 struct cost_cache {
@@ -225,6 +312,17 @@ struct cost_cache *cost_cache_create(void)
 void cost_cache_destroy(struct cost_cache *c)
 {
     free(c);
+}
+
+static int32_t results_key(const struct schedule *s, const struct operand *o,
+                           int64_t n)
+{
+    uint32_t key = 0;
+
+    for (int64_t i = 3; i < n; i++)
+        key = 16 * key + 4 * (uint32_t)o[i].access
+            + (uint32_t)s->buffers[o[i].tile.buffer].dtype;
+    return (int32_t)key;
 }
 
 double cost_cached(struct cost_cache *c, const struct machine *m,
@@ -243,7 +341,8 @@ double cost_cached(struct cost_cache *c, const struct machine *m,
     struct cost_key key = {
         op->kind, op->segments, o[0].tile.head_count,
         (int32_t)s->buffers[o[0].tile.buffer].dtype,
-        s->buffers[o[0].tile.buffer].width, s->buffers[o[2].tile.buffer].width
+        s->buffers[o[0].tile.buffer].width,
+        s->buffers[o[2].tile.buffer].width, results_key(s, o, n)
     };
     uint64_t slot = hash_bytes(0, &key, sizeof key) % CACHE_SLOTS;
     if (c->seconds[slot] > 0

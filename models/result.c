@@ -50,6 +50,30 @@ static int span_order(const void *a, const void *b)
     return x->op < y->op ? -1 : x->op > y->op;
 }
 
+/* Of a lowered schedule, one for each logical op: from the first start of its
+ * ops to their last end. */
+static int64_t fold_spans(const struct schedule *s, struct span *spans,
+                          int64_t n)
+{
+    int64_t kept = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        struct span x = spans[i];
+        x.op = s->parents[x.op];
+        if (x.lane >= LANE_FIRST_STAGE)         /* those of its messages */
+            x.lane += LANE_FIRST_CHANNEL - LANE_FIRST_STAGE;
+        if (kept && spans[kept - 1].op == x.op) {
+            struct span *y = &spans[kept - 1];
+            y->start = min64(y->start, x.start);
+            y->ready = min64(y->ready, x.ready);
+            y->end = max64(y->end, x.end);
+        } else {
+            spans[kept++] = x;
+        }
+    }
+    return kept;
+}
+
 static void make_spans(const struct sim *sim, struct simulate_result *res)
 {
     res->spans = xcalloc((size_t)max64(sim->n_ops, 1), sizeof *res->spans);
@@ -70,6 +94,9 @@ static void make_spans(const struct sim *sim, struct simulate_result *res)
                 .lane = lane[0]
             };
         }
+        if (r->s->parents)
+            res->n_spans = first - res->spans
+                + fold_spans(r->s, first, res->spans + res->n_spans - first);
         qsort(first, (size_t)(res->spans + res->n_spans - first),
               sizeof *first, span_order);
     }

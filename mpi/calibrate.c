@@ -8,101 +8,11 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-/* ---- Timing ------------------------------------------------------------- */
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-double quartile(double *values, int n)
-{
-    qsort(values, (size_t)n, sizeof *values, ascending);
-    return values[n / 4];
-}
-
-double core_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static double time_batch(void (*fn)(void *), void *arg, int64_t calls)
-{
-    double start = core_seconds();
-
-    for (int64_t i = 0; i < calls; i++)
-        fn(arg);
-    return core_seconds() - start;
-}
-
-double time_call(const struct calibration *c, void (*fn)(void *), void *arg)
-{
-    double values[16], seconds;
-    int64_t calls = 1;
-    int n = c->batches;
-
-    while ((seconds = time_batch(fn, arg, calls)) < c->least_seconds)
-        calls *= 2;
-    if (seconds > 10 * c->least_seconds)
-        n = 2;                  /* long enough to be steady */
-    values[0] = seconds / (double)calls;
-    for (int i = 1; i < n; i++)
-        values[i] = time_batch(fn, arg, calls) / (double)calls;
-    return quartile(values, n);
-}
-
-double digits(double value)
-{
-    char text[32];
-
-    snprintf(text, sizeof text, "%.5g", value);
-    return strtod(text, NULL);
-}
-
-double mean_over_ranks(const struct calibration *c, double value)
-{
-    double sum;
-
-    MPI_Allreduce(&value, &sum, 1, MPI_DOUBLE, MPI_SUM, c->comm);
-    return digits(sum / c->ranks);
-}
-
-void quiet_barrier(const struct calibration *c)
-{
-    MPI_Request r;
-    int done = 0;
-
-    MPI_Ibarrier(c->comm, &r);
-    while (!done) {
-        MPI_Test(&r, &done, MPI_STATUS_IGNORE);
-        if (!done)
-            usleep(500);
-    }
-}
-
-void say(const struct calibration *c, const char *fmt, ...)
-{
-    va_list ap;
-
-    if (c->rank != 0)
-        return;
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    putc('\n', stderr);
-}
 
 /* ---- The machine -------------------------------------------------------- */
 
@@ -307,15 +217,21 @@ static int write_file(const struct machine *m, const char *path,
 static void measure(struct calibration *c)
 {
     c->m = this_machine(c);
+    if (!on_host(c))
+        device_describe(c);
     say(c, "%s, %d cores, %d ranks measure at once, kernel %s",
         *c->m->processor ? c->m->processor : "processor not known",
         c->m->cores, c->ranks, c->kernel->name);
     if (c->ranks > c->m->cores)
         say(c, "warning: more ranks than cores: the numbers are of a crowded "
             "machine");
-    calibrate_frame(c);
+    if (on_host(c))
+        calibrate_frame(c);
     calibrate_compute(c);
-    calibrate_link(c);
+    if (on_host(c))
+        calibrate_link(c);
+    else
+        calibrate_device(c);
 }
 
 static int measure_and_write(struct calibration *c, struct error *e)
@@ -351,6 +267,10 @@ int calibrate_command(const struct calibrate_request *request)
     MPI_Comm_size(c.comm, &c.ranks);
     c.kernel = kernel_find(request->kernel ? request->kernel : "auto", &e);
     rc = agree(c.kernel ? 0 : -1, &e, c.comm);
+    if (rc == 0) {
+        c.device = c.kernel->device ? c.kernel->device : &device_host;
+        rc = agree(on_host(&c) ? 0 : device_open(&c, &e), &e, c.comm);
+    }
     if (rc == 0)
         rc = measure_and_write(&c, &e);
     MPI_Comm_free(&c.comm);

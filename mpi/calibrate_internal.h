@@ -11,6 +11,7 @@
 struct calibration {
     const struct calibrate_request *request;
     const struct kernel_backend *kernel;
+    const struct device *device;        /* of its tensors */
     MPI_Comm comm;
     int rank, ranks;
     double least_seconds;       /* of a timed batch */
@@ -18,14 +19,20 @@ struct calibration {
     struct machine *m;          /* filled on every rank alike */
 };
 
-/* ---- Timing (calibrate.c) ----------------------------------------------- */
+static inline int on_host(const struct calibration *c)
+{
+    return c->device == &device_host;
+}
+
+/* ---- Timing (calibrate_time.c) ------------------------------------------ */
 
 /* Others may use the machine too: so the time of the core, where nothing waits,
  * and a low quantile. */
 double core_seconds(void);
 double quartile(double *values, int n);         /* the lower one; sorts */
 /* Seconds of its core that one call of fn takes: as many calls a batch as last
- * least_seconds, found by doubling; the lower quartile of the batches. */
+ * least_seconds, found by doubling; the lower quartile of the batches.  On a
+ * device: see device_time_call(). */
 double time_call(const struct calibration *c, void (*fn)(void *), void *arg);
 /* Five digits of a measured value: more is noise. */
 double digits(double value);
@@ -37,27 +44,50 @@ void quiet_barrier(const struct calibration *c);
 void say(const struct calibration *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* ---- Compute (calibrate_compute.c) -------------------------------------- */
+/* ---- One block (calibrate_block.c) -------------------------------------- */
 
-/* One attend or attend_backward of the first of kv_heads head groups,
- * repeated, of at most so many rows and keys. */
+/* What is measured at once: on the host the first of two head groups of a
+ * layer, on a device all of `heads`. */
+struct bench_shape {
+    enum dtype dtype;
+    int64_t head_dim, group, heads;
+};
+/* Attends and attend_backwards, repeated, of at most so many rows and keys. */
 struct block_bench;
 struct block_bench *block_bench_create(const struct calibration *c,
-                                       enum dtype dtype, int64_t head_dim,
-                                       int64_t group, int64_t kv_heads,
+                                       const struct bench_shape *shape,
                                        int64_t most_rows, int64_t most_keys);
 void block_bench_destroy(struct block_bench *b);
+/* Results of a device: in the job's dtype, or fp32, stored or added. */
+enum bench_results { RESULTS_STORED, RESULTS_FP32, RESULTS_ADDED };
+void block_bench_results(struct block_bench *b, enum bench_results results);
 /* [q x k], of `kind`; prepares what backward reads. */
 void block_bench_shape(struct block_bench *b, enum block_kind kind,
                        int backward, int64_t q, int64_t k);
 void block_bench_poll(struct block_bench *b, struct poll poll);
 void block_bench_call(void *bench);
+int64_t block_bench_heads(const struct block_bench *b);
+/* Elements of the results of a call. */
+double block_bench_elements(const struct block_bench *b);
+/* A surface of what the bench measures; without points. */
+struct surface block_bench_surface(const struct block_bench *b,
+                                   enum block_kind kind, int backward);
 
-/* What a bench computes with: n elements like N(0, 1), that soon repeat. */
-void bench_fill(void *data, enum dtype dtype, int64_t n, uint64_t seed);
+/* What a bench computes with: n elements like N(0, 1), that soon repeat, into
+ * memory of `device`. */
+void bench_fill(const struct device *device, void *data, enum dtype dtype,
+                int64_t n, uint64_t seed);
+/* Memory of a device, or the end. */
+void *bench_alloc(const struct device *device, size_t bytes);
+
+/* ---- Compute ------------------------------------------------------------ */
 
 /* Collective: surfaces, rates, memory_bandwidth, poll_interval, alone_ratio. */
 void calibrate_compute(const struct calibration *c);
+/* The middle of it: surfaces of one bench's shape, into c->m.  `coarse`: fewer
+ * points (calibrate_surface.c). */
+void calibrate_surfaces(const struct calibration *c,
+                        const struct bench_shape *shape, int coarse);
 
 /* Collective: rates of the other products (calibrate_products.c). */
 void calibrate_products(const struct calibration *c, enum dtype dtype,
@@ -67,5 +97,56 @@ void calibrate_products(const struct calibration *c, enum dtype dtype,
 
 /* Collective; between the first and the last rank. */
 void calibrate_link(const struct calibration *c);
+/* Of points measured on one rank or more: the machine's link, in digits(). */
+void calibrate_link_fit(const struct calibration *c,
+                        const struct link_point *p, int64_t n);
+void calibrate_link_report(const struct calibration *c);
+
+/* ---- Devices (calibrate_device.c, calibrate_copies.c, calibrate_push.c) -- */
+
+#ifdef HAVE_CUDA
+/* Before anything is measured: this rank's device; collective, -1 with why. */
+int device_open(struct calibration *c, struct error *e);
+/* What device it is, instead of the processor. */
+void device_describe(const struct calibration *c);
+/* Seconds that a call takes of the device among its like: as many as last
+ * least_seconds, given to the device while it is busy with something else, so
+ * that the host's time does not count. */
+double device_time_call(const struct calibration *c, void (*fn)(void *),
+                        void *arg);
+/* The same where every call finds other data in the cache, as in a run. */
+double device_time_cold(const struct calibration *c, void (*fn)(void *),
+                        void *arg);
+/* Collective: overheads, copies, messages between the first and the last rank
+ * through each other's memory. */
+void calibrate_device(const struct calibration *c);
+void calibrate_copies(const struct calibration *c);
+void calibrate_push(const struct calibration *c);
+#else                           /* every kernel works on the host */
+static inline int device_open(struct calibration *c, struct error *e)
+{
+    (void)c, (void)e;
+    return 0;
+}
+static inline void device_describe(const struct calibration *c)
+{
+    (void)c;
+}
+static inline double device_time_call(const struct calibration *c,
+                                      void (*fn)(void *), void *arg)
+{
+    (void)c, (void)fn, (void)arg;
+    return 0;
+}
+static inline double device_time_cold(const struct calibration *c,
+                                      void (*fn)(void *), void *arg)
+{
+    return device_time_call(c, fn, arg);
+}
+static inline void calibrate_device(const struct calibration *c)
+{
+    (void)c;
+}
+#endif
 
 #endif

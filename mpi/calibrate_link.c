@@ -73,6 +73,18 @@ static double ping_pong(const struct calibration *c, char *out, char *in,
     return (double)shortest * 0.5e-9;
 }
 
+void calibrate_link_fit(const struct calibration *c,
+                        const struct link_point *p, int64_t n)
+{
+    link_fit(&c->m->link, p, n);
+    for (int64_t i = 0; i < c->m->link.n; i++) {
+        struct link_segment *g = &c->m->link.segments[i];
+        g->latency = digits(g->latency);
+        g->bandwidth = digits(g->bandwidth);
+        g->error = digits(g->error);
+    }
+}
+
 static void measure_times(const struct calibration *c, char *out, char *in)
 {
     struct link_point *p = NULL;
@@ -88,13 +100,7 @@ static void measure_times(const struct calibration *c, char *out, char *in)
     quiet_barrier(c);
     for (int64_t i = 0; i < n; i++)
         MPI_Bcast(&p[i].seconds, 1, MPI_DOUBLE, 0, c->comm);
-    link_fit(&c->m->link, p, n);
-    for (int64_t i = 0; i < c->m->link.n; i++) {
-        struct link_segment *g = &c->m->link.segments[i];
-        g->latency = digits(g->latency);
-        g->bandwidth = digits(g->bandwidth);
-        g->error = digits(g->error);
-    }
+    calibrate_link_fit(c, p, n);
     free(p);
 }
 
@@ -188,8 +194,8 @@ static double host_per_byte(const struct calibration *c, char *out, char *in,
     enum { TRIES = 7, BYTES = 1 << 20, COUNT = 16 };
     struct exchange x = { .c = c, .peer = peer, .bytes = BYTES,
                           .data = { out, in } };
-    struct block_bench *b = block_bench_create(c, DTYPE_FP32, 64, 1, 2,
-                                               1024, 1024);
+    const struct bench_shape shape = { DTYPE_FP32, 64, 1, 0 };
+    struct block_bench *b = block_bench_create(c, &shape, 1024, 1024);
     double tries[TRIES], block;
 
     block_bench_shape(b, BLOCK_FULL, 0, 1024, 1024);
@@ -212,7 +218,7 @@ static double host_per_byte(const struct calibration *c, char *out, char *in,
 
 /* ---- All ---------------------------------------------------------------- */
 
-static void report_link(const struct calibration *c)
+void calibrate_link_report(const struct calibration *c)
 {
     const struct link *l = &c->m->link;
 
@@ -225,8 +231,9 @@ static void report_link(const struct calibration *c)
             quantity_print(g->bandwidth, "B/s", rate, sizeof rate),
             100 * g->error);
     }
-    say(c, "a message takes %.2f us of a core, and %.1f us a MB that it moves",
-        l->overhead * 1e6, l->host_per_byte * 1e12);
+    if (on_host(c))
+        say(c, "a message takes %.2f us of a core, and %.1f us a MB that it "
+            "moves", l->overhead * 1e6, l->host_per_byte * 1e12);
 }
 
 void calibrate_link(const struct calibration *c)
@@ -260,5 +267,5 @@ void calibrate_link(const struct calibration *c)
     c->m->link.host_per_byte = host[1];
     free(out);
     free(in);
-    report_link(c);
+    calibrate_link_report(c);
 }

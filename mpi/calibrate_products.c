@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Rates of what computes besides attends: materialised scores, linear
- * attention.  Each is an op of a schedule of its own, called as the executor
- * does. */
+ * attention; on a device what moves memory, too.  Each is an op of a schedule
+ * of its own, called as the executor does. */
 #include <config.h>
 
 #include "mpi/calibrate_internal.h"
@@ -11,10 +11,15 @@
 #include <math.h>
 #include <string.h>
 
-enum { HEADS = 8 };
+/* Of a device, all at once. */
+static int64_t heads_of(const struct calibration *c)
+{
+    return on_host(c) ? 8 : 32;
+}
 
 /* Buffers of a bench, and their widths in units of the head size. */
-enum { Q, K, V, DO, O, DQ, DK, DV, LSE, STATE, SCORES, WEIGHTS };
+enum { Q, K, V, DO, OUT, PART1, PART2, O, DQ, DK, DV, LSE, LSE1, LSE2, STATE,
+       SCORES, WEIGHTS };
 
 struct product {
     enum op_kind kind;
@@ -41,6 +46,11 @@ static const struct product products[] = {
       { R(Q), R(K), R(V), R(DO), W(DQ), W(DK), W(DV) } },
     { OP_LINEAR_INTER_DQ, 4, { R(Q), R(DO), R(STATE), X(DQ) } },
     { OP_LINEAR_INTER_DKV, 5, { R(K), R(V), R(STATE), X(DK), X(DV) } },
+    /* Of these the bytes count. */
+    { OP_DELTA, 3, { R(OUT), R(DO), W(LSE) } },
+    { OP_MERGE, 6, { W(OUT), W(LSE), R(PART1), R(LSE1), R(PART2), R(LSE2) } },
+    { OP_SUM, 2, { W(OUT), R(DQ) } },
+    { OP_COPY, 2, { W(OUT), R(PART1) } },
 };
 #undef R
 #undef W
@@ -59,13 +69,14 @@ struct product_bench {
 static struct tile bench_tile(struct schedule *s, int which, enum dtype dtype,
                               int64_t n, int64_t D)
 {
-    int inputs = which <= DO;
+    int inputs = which <= PART2;
     int64_t width = which == STATE ? D * D : which >= SCORES ? n
-        : which == LSE ? 1 : D;
+        : which >= LSE && which <= LSE2 ? 1 : D;
 
     return tile_whole(s, schedule_buffer(s, "", (struct buffer){
         .role = ROLE_SAVED, .map = -1, .rows = which == STATE ? 1 : n,
-        .dtype = inputs ? dtype : DTYPE_FP32, .heads = HEADS,
+        .dtype = inputs ? dtype : DTYPE_FP32,
+        .heads = (int32_t)s->job->transformer.heads,
         .width = (int32_t)width }));
 }
 
@@ -73,7 +84,7 @@ static void fill(struct product_bench *b)
 {
     for (int32_t i = 0; i < b->s->n_buffers; i++) {
         const struct buffer *x = &b->s->buffers[i];
-        bench_fill(memory_buffer(&b->memory, i), x->dtype,
+        bench_fill(b->memory.device, memory_buffer(&b->memory, i), x->dtype,
                    x->rows * x->heads * x->width, (uint64_t)i + 1);
     }
 }
@@ -87,7 +98,8 @@ static void product_open(struct product_bench *b, const struct calibration *c,
     struct segment all = { 0, n, 0, n, BAND_LOW, BAND_HIGH };
 
     *b = (struct product_bench){ .kernel = c->kernel, .pool = pool_create() };
-    b->job = (struct job){ .transformer = { .heads = HEADS, .head_dim = D },
+    b->job = (struct job){ .transformer = { .heads = heads_of(c),
+                                            .head_dim = D },
                            .dtype = dtype, .attention = ATTENTION_LINEAR };
     if (job_finish(&b->job, &n, 1, &e) != 0)
         die("calibrate: %s", e.text);
@@ -100,7 +112,7 @@ static void product_open(struct product_bench *b, const struct calibration *c,
     schedule_compute(b->s, p->kind, "", o, p->n,
                      pool_segments(b->pool, &all, 1));
     schedule_freeze(b->s);
-    if (memory_create(&b->memory, b->s, &device_host, 0, &e) != 0)
+    if (memory_create(&b->memory, b->s, c->device, 0, &e) != 0)
         die("calibrate: %s", e.text);
     fill(b);
 }
@@ -123,16 +135,22 @@ static void product_call(void *arg)
 
 /* ---- Rates -------------------------------------------------------------- */
 
-/* As in a job, most of them more than a cache takes. */
-static const int64_t rows_quick[] = { 64, 512, 4096 };
-static const int64_t rows_full[] = { 16, 64, 256, 512, 1024, 2048, 4096 };
+/* As in a job, most of them more than a cache takes. [on a device][quick] */
+static const struct {
+    int64_t n, rows[7], most_scores;
+} sizes[2][2] = {
+    { { 7, { 16, 64, 256, 512, 1024, 2048, 4096 }, 2048 },
+      { 3, { 64, 512, 4096 }, 1024 } },
+    { { 7, { 256, 512, 1024, 2048, 8192, 16384, 65536 }, 8192 },
+      { 4, { 512, 2048, 8192, 32768 }, 8192 } },
+};
 
 /* Scores are as wide as they are long. */
 static int64_t most_rows(const struct calibration *c, const struct product *p)
 {
     for (int i = 0; i < p->n; i++)
         if (p->operands[i].buffer >= SCORES)
-            return c->request->quick ? 1024 : 2048;
+            return sizes[!on_host(c)][c->request->quick].most_scores;
     return INT64_MAX;
 }
 
@@ -140,11 +158,10 @@ static struct rate measure_rate(const struct calibration *c,
                                 const struct product *p, enum dtype dtype,
                                 int64_t D)
 {
-    struct rate r = { .dtype = dtype, .head_dim = D, .value_dim = D };
-    const int64_t *rows = c->request->quick ? rows_quick : rows_full;
-    int64_t cap = 0, n = c->request->quick
-        ? sizeof rows_quick / sizeof *rows_quick
-        : sizeof rows_full / sizeof *rows_full;
+    struct rate r = { .dtype = dtype, .head_dim = D, .value_dim = D,
+                      .heads = on_host(c) ? 0 : heads_of(c) };
+    int64_t n = sizes[!on_host(c)][c->request->quick].n, cap = 0;
+    const int64_t *rows = sizes[!on_host(c)][c->request->quick].rows;
 
     snprintf(r.op, sizeof r.op, "%s", op_names[p->kind]);
     snprintf(r.kernel, sizeof r.kernel, "%s", c->kernel->name);
@@ -177,6 +194,7 @@ void calibrate_products(const struct calibration *c, enum dtype dtype,
     int64_t cap = m->n_rates;
 
     for (int i = 0; i < PRODUCTS; i++)
-        ARRAY_PUSH(m->rates, m->n_rates, cap,
-                   measure_rate(c, &products[i], dtype, head_dim));
+        if (!on_host(c) || products[i].kind >= OP_SCORES)
+            ARRAY_PUSH(m->rates, m->n_rates, cap,
+                       measure_rate(c, &products[i], dtype, head_dim));
 }

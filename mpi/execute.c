@@ -2,6 +2,7 @@
 #include <config.h>
 
 #include "mpi/execute.h"
+#include "mpi/fault.h"
 #include "mpi/pipeline.h"
 #include "mpi/transport.h"
 #include "run/compute.h"
@@ -162,7 +163,7 @@ static int unlucky(struct execution *x, unsigned of)
 /* Start every communication op that may start. */
 static void start_ready(struct execution *x)
 {
-    for (int lane = LANE_FIRST_CHANNEL; lane < LANES; lane++) {
+    for (int lane = LANE_FIRST_CHANNEL; lane < LANE_FIRST_STAGE; lane++) {
         int32_t i = x->lanes.head[lane];
         if (i < 0 || x->pending[i] >= 0 || !lanes_ready(&x->lanes, i)
             || unlucky(x, 3))
@@ -203,14 +204,16 @@ static void progress(void *arg)
 
 /* ---- Compute ------------------------------------------------------------ */
 
-/* The next op of the compute or copy lane that may run, or -1. */
+/* The next op of the lanes without messages that may run, or -1. */
 static int32_t next_compute(struct execution *x)
 {
     int32_t best = -1;
 
-    for (int lane = LANE_COMPUTE; lane <= LANE_COPY; lane++) {
+    for (int lane = 0; lane < LANES; lane++) {
         int32_t i = x->lanes.head[lane];
-        if (i >= 0 && (best < 0 || i < best) && lanes_ready(&x->lanes, i))
+        int messages = lane >= LANE_FIRST_CHANNEL && lane < LANE_FIRST_STAGE;
+        if (i >= 0 && !messages && (best < 0 || i < best)
+            && lanes_ready(&x->lanes, i))
             best = i;
     }
     return best;
@@ -221,6 +224,7 @@ static void run_compute(struct execution *x, int32_t i)
     if (unlucky(x, 2))
         usleep((useconds_t)(x->random >> 40) % 500);
     show(x, i);
+    fault_commit(fault_at(x->s->rank, x->o->repeat, i));
     op_started(x, i);
     compute_op(x->s, &x->s->ops[i], x->m, x->o->kernel,
                (struct poll){ progress, x });

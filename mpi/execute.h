@@ -33,16 +33,20 @@ struct transport;
 struct plan;
 /* One communicator per channel, for schedules of one pool, which it must not
  * outlive.  `name`: a name of the table, or "auto", the first of the table for
- * buffers on that kind of device.  Collective; fails alike on every rank. */
+ * buffers on that kind of device that transport_prepare() finds to work between
+ * these ranks.  Collective; fails alike on every rank. */
 struct transport *transport_create(const char *name,
                                    const struct device *device, MPI_Comm comm,
                                    struct error *e);
 void transport_destroy(struct transport *t);
+/* Once it is prepared: which, and why that one. */
 const char *transport_name(const struct transport *t);
+const char *transport_reason(const struct transport *t);
 /* What a schedule needs before it is executed: communicators of the groups in
- * which it reduces, or the memories of its peers, which are of `plan` (the host
- * transports do without). Collective: every rank for its own schedule of one
- * plan; 0, or -1 and the same *e on every rank. */
+ * which it reduces, or the memories of its peers, which are of `plan` (NULL will
+ * do on the host, and for schedules that send nothing but reduce). Collective:
+ * every rank for its own schedule of one plan; 0, or -1 and the same *e on every
+ * rank. */
 int transport_prepare(struct transport *t, struct plan *plan,
                       const struct schedule *s, struct memory *m,
                       struct error *e);

@@ -1,233 +1,300 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include "mpi/fault.h"
 #include "mpi/pipeline_internal.h"
-
+#include "mpi/transport.h"
 #include "run/compute.h"
 #include "run/reduce.h"
 
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* ---- Copies ------------------------------------------------------------- */
+/* ---- Ops of the device -------------------------------------------------- */
 
-/* My tile into one of a peer, in the current stream. */
-static void push(struct pipeline *p, struct tile from, int peer,
-                 struct tile to)
+static int stream_of(const struct pipeline *p, int32_t i)
 {
-    tile_move(&p->peers[peer].memory, to, p->m, from);
-    p->payload += (int64_t)tile_bytes(p->s, from);
+    int lane[2];
+
+    op_lanes(&p->s->ops[i], lane);
+    return p->stream[lane[0]];
 }
 
-/* ---- Flags -------------------------------------------------------------- */
-
-static struct flags *flags_at(struct pipeline *p, int owner, int channel,
-                              int from)
+static void wait_for(const struct pipeline *p, int32_t i, int stream)
 {
-    return &p->peers[owner].flags[channel * p->ranks + from];
-}
-
-/* Tell `peer` that my tiles may be written; wait until it may write. */
-static void say_ready(struct pipeline *p, int stream, int channel, int peer)
-{
-    uint32_t n = ++p->received[channel * p->ranks + peer];
-
-    cuda_flag_write(stream, &flags_at(p, peer, channel, p->rank)->ready, n);
-}
-
-static void wait_ready(struct pipeline *p, int stream, int channel, int peer)
-{
-    uint32_t n = ++p->sent[channel * p->ranks + peer];
-
-    cuda_flag_wait(stream, &flags_at(p, p->rank, channel, peer)->ready, n);
-}
-
-static void say_arrived(struct pipeline *p, int stream, int channel, int peer)
-{
-    cuda_flag_write(stream, &flags_at(p, peer, channel, p->rank)->arrived,
-                    p->sent[channel * p->ranks + peer]);
-}
-
-static void wait_arrived(struct pipeline *p, int stream, int channel, int peer)
-{
-    cuda_flag_wait(stream, &flags_at(p, p->rank, channel, peer)->arrived,
-                   p->received[channel * p->ranks + peer]);
-}
-
-/* ---- Ops ---------------------------------------------------------------- */
-
-static void enqueue_send(struct pipeline *p, int32_t i, int stream)
-{
-    const struct op *op = &p->s->ops[i];
-    const struct schedule *there = p->peers[op->peer].memory.schedule;
-    int64_t n;
-    const struct operand *from = pool_operands_get(p->s->pool, op->operands,
-                                                   &n);
-    const struct operand *to = pool_operands_get(
-        there->pool, there->ops[p->match[i]].operands, &n);
-
-    wait_ready(p, stream, op->channel, op->peer);
-    for (int64_t k = 0; k < n; k++)
-        push(p, from[k].tile, op->peer, to[k].tile);
-    say_arrived(p, stream, op->channel, op->peer);
-}
-
-static void enqueue_recv(struct pipeline *p, int32_t i, int stream)
-{
-    const struct op *op = &p->s->ops[i];
-
-    say_ready(p, stream, op->channel, op->peer);
-    wait_arrived(p, stream, op->channel, op->peer);
-}
-
-/* The k-th collective of a group on a channel at another member. */
-static const struct op *same_collective(const struct pipeline *p, int32_t i,
-                                        const struct schedule *other)
-{
-    const struct op *op = &p->s->ops[i];
-    int64_t k = 0;
-
-    for (int32_t j = 0; j < i; j++)
-        k += p->s->ops[j].kind == OP_COLLECTIVE
-            && p->s->ops[j].channel == op->channel
-            && p->s->ops[j].peer == op->peer;
-    for (int64_t j = 0; j < other->n_ops; j++) {
-        const struct op *x = &other->ops[j];
-        if (x->kind == OP_COLLECTIVE && x->channel == op->channel
-            && x->peer == op->peer && k-- == 0)
-            return x;
-    }
-    die("rank %d: no partner in a collective", (int)other->rank);
-}
-
-/* Every other member in turn, starting behind me. */
-#define FOR_OTHERS(c, who)                                                    \
-    for (int64_t k_ = 1, who; k_ < (c).members                                \
-         && (who = ((c).me + k_) % (c).members, 1); k_++)
-
-/* My slices into the others' tiles. */
-static void push_slices(struct pipeline *p, int32_t i,
-                        const struct collective_shape *c, int64_t who)
-{
-    const struct op *op = &p->s->ops[i];
-    int peer = c->ranks[who];
-    const struct schedule *there = p->peers[peer].memory.schedule;
-    struct collective_shape t = op_collective(there,
-                                              same_collective(p, i, there));
-    const struct operand *from = c->send;
-
-    if (op->collective != ALL_GATHER)
-        from += who * c->tiles;
-    for (int64_t k = 0; k < c->tiles; k++)
-        push(p, from[k].tile, peer, t.recv[c->me * t.tiles + k].tile);
-}
-
-static char *records_of(const struct pipeline *p, int owner, int64_t member)
-{
-    return p->peers[owner].records + (size_t)member * p->records;
-}
-
-/* My records into my place at a member. */
-static void push_records(struct pipeline *p, int32_t i,
-                         const struct collective_shape *c, int64_t who)
-{
-    struct records r = reduce_records(p->s, &p->s->ops[i], p->m);
-    size_t bytes = (size_t)(r.n * r.width) * sizeof(float);
-
-    p->device->copy_rows(records_of(p, c->ranks[who], c->me), bytes, r.data,
-                         bytes, bytes, 1);
-}
-
-/* All members' records are in mine. */
-static void reduce(struct pipeline *p, int32_t i, int stream,
-                   const struct collective_shape *c)
-{
-    static const enum cuda_reduction with[COLLECTIVES] = {
-        [ALL_REDUCE_MAX] = CUDA_MAX, [ALL_REDUCE_SUM] = CUDA_SUM,
-        [ALL_REDUCE_MERGE] = CUDA_MERGE, [EXCLUSIVE_SCAN] = CUDA_SCAN };
-    const struct op *op = &p->s->ops[i];
-    struct records r = reduce_records(p->s, op, p->m);
-
-    push_records(p, i, c, c->me);
-    cuda_reduce(stream, with[op->collective],
-                (const float *)(const void *)records_of(p, p->rank, 0),
-                p->records / sizeof(float), (int)c->members, (int)c->me, r.n,
-                (int)r.width, r.data);
-    p->payload += op_work(p->s, op).sent_bytes;
-}
-
-static void enqueue_collective(struct pipeline *p, int32_t i, int stream)
-{
-    const struct op *op = &p->s->ops[i];
-    struct collective_shape c = op_collective(p->s, op);
-    int reduces = collective_reduces(op->collective);
-
-    if (reduces)
-        reduce_pack(p->s, op, p->m);
-    FOR_OTHERS(c, who)
-        say_ready(p, stream, op->channel, c.ranks[who]);
-    FOR_OTHERS(c, who) {
-        wait_ready(p, stream, op->channel, c.ranks[who]);
-        if (reduces)
-            push_records(p, i, &c, who);
-        else
-            push_slices(p, i, &c, who);
-        say_arrived(p, stream, op->channel, c.ranks[who]);
-    }
-    FOR_OTHERS(c, who)
-        wait_arrived(p, stream, op->channel, c.ranks[who]);
-    if (reduces)
-        reduce(p, i, stream, &c);
-    collective_finish(p->s, op, p->m, p->o->kernel);
+    if (p->progress[i] == OP_GIVEN && stream_of(p, i) != stream)
+        cuda_event_wait(p->end[i], stream);
 }
 
 /* What the op must wait for: dependencies in other streams; a collective holds
  * two lanes. */
-static void wait_before(struct pipeline *p, int32_t i, int stream,
-                        const int32_t *last)
+static void wait_before(const struct pipeline *p, int32_t i, const int lane[2])
 {
     const struct op *op = &p->s->ops[i];
-    int lane[2];
+    int stream = p->stream[lane[0]];
 
     for (int32_t d = 0; d < op->dep_count; d++)
-        cuda_event_wait(p->end[p->s->deps[op->dep_first + d].op], stream);
-    op_lanes(op, lane);
-    for (int k = 0; k < 2; k++)
-        if (lane[k] >= 0 && p->stream[lane[k]] != stream
-            && last[lane[k]] >= 0)
-            cuda_event_wait(p->end[last[lane[k]]], stream);
+        wait_for(p, p->s->deps[op->dep_first + d].op, stream);
+    if (lane[1] >= 0 && p->last[lane[1]] >= 0)
+        wait_for(p, p->last[lane[1]], stream);
 }
 
-static void enqueue(struct pipeline *p, int32_t i, int32_t *last)
+/* Tests make it fail here. */
+static void give_fault(const struct pipeline *p, int32_t i, int stream)
+{
+    enum fault f = fault_at(p->rank, p->o->repeat, pipeline_logical(p, i));
+
+    if (f == FAULT_DEVICE)
+        cuda_trap(stream);
+    if (f == FAULT_STALL)
+        cuda_stall(stream);
+}
+
+static void give(struct pipeline *p, int32_t i, const int lane[2])
 {
     const struct op *op = &p->s->ops[i];
-    int lane[2];
-
-    op_lanes(op, lane);
     int stream = p->stream[lane[0]];
-    wait_before(p, i, stream, last);
+
+    wait_before(p, i, lane);
     p->device->stream(stream);
+    give_fault(p, i, stream);
     if (p->o->record)
-        cuda_event_record(p->start[i], stream);
+        cuda_event_record(p->from[i], stream);
     if (op->kind == OP_SEND)
-        enqueue_send(p, i, stream);
+        p->how->send(p, i, stream);
     else if (op->kind == OP_RECV)
-        enqueue_recv(p, i, stream);
+        p->how->recv(p, i, stream);
     else if (op->kind == OP_COLLECTIVE)
-        enqueue_collective(p, i, stream);
+        p->how->collective(p, i, stream);
     else
-        compute_op(p->s, op, p->m, p->o->kernel, (struct poll){ NULL, NULL });
-    cuda_event_record(p->end[i], stream);
-    for (int k = 0; k < 2; k++)
-        if (lane[k] >= 0)
-            last[lane[k]] = i;
-    if (lane[1] >= 0)           /* the other lane goes on after it, too */
+        compute_op(p->s, op, &p->own, p->o->kernel,
+                   (struct poll){ NULL, NULL });
+    if (p->o->record)
+        cuda_event_record(p->to[i], stream);
+    if (p->end[i])
+        cuda_event_record(p->end[i], stream);
+    /* The other lane goes on after it, too. */
+    if (lane[1] >= 0 && p->stream[lane[1]] != stream)
         cuda_event_wait(p->end[i], p->stream[lane[1]]);
 }
 
-/* ---- Waiting ------------------------------------------------------------ */
+void pipeline_reduce(struct pipeline *p, const struct op *op,
+                     const struct collective_shape *c, int stream,
+                     const char *all, size_t step)
+{
+    static const enum cuda_reduction with[COLLECTIVES] = {
+        [ALL_REDUCE_MAX] = CUDA_MAX, [ALL_REDUCE_SUM] = CUDA_SUM,
+        [ALL_REDUCE_MERGE] = CUDA_MERGE, [EXCLUSIVE_SCAN] = CUDA_SCAN };
+    struct records r = reduce_records(p->s, op, &p->own);
+
+    cuda_reduce(stream, with[op->collective], (const float *)(const void *)all,
+                step / sizeof(float), (int)c->members, (int)c->me, r.n,
+                (int)r.width, r.data);
+    p->payload += op_work(p->s, op).sent_bytes;
+}
+
+/* ---- Ops of the host ---------------------------------------------------- */
+
+static void over(struct pipeline *p, int32_t i)
+{
+    if (fault_at(p->rank, p->o->repeat, pipeline_logical(p, i)) == FAULT_KILL)
+        fault_commit(FAULT_KILL);
+    p->progress[i] = OP_OVER;
+    p->left--;
+}
+
+static void host_over(struct pipeline *p, int32_t i)
+{
+    const struct op *op = &p->s->ops[i];
+
+    if (op->kind == OP_COLLECTIVE)
+        reduce_unpack(p->s, op, &p->host);
+    over(p, i);
+    if (p->o->record)
+        p->ended[i] = clock_now() - p->o->t_zero;
+}
+
+static void host_start(struct pipeline *p, int32_t i)
+{
+    const struct op *op = &p->s->ops[i];
+    int64_t n;
+    const struct operand *o = pool_operands_get(p->s->pool, op->operands, &n);
+
+    if (p->o->record)
+        p->began[i] = clock_now() - p->o->t_zero;
+    p->pending[i] = 0;
+    if (op->kind == OP_COLLECTIVE) {
+        reduce_pack(p->s, op, &p->host);
+        p->pending[i] = transport_reduce(p->transport, i, &p->host);
+    } else {
+        for (int64_t k = 0; k < n; k++)
+            p->pending[i] += transport_start(p->transport, i,
+                                             op->kind == OP_SEND, &p->host,
+                                             o[k].tile, op->channel, op->peer);
+    }
+    if (!p->pending[i])
+        host_over(p, i);
+}
+
+/* ---- What may be given -------------------------------------------------- */
+
+/* The host's ops follow on what is over; those of the device on what it has. */
+static int may_give(const struct pipeline *p, int32_t i, int host)
+{
+    const struct op *op = &p->s->ops[i];
+
+    for (int32_t d = 0; d < op->dep_count; d++) {
+        int32_t k = p->s->deps[op->dep_first + d].op;
+        if (p->progress[k] == OP_WAITS
+            || (p->progress[k] == OP_GIVEN
+                && (host || pipeline_is_host(p, &p->s->ops[k]))))
+            return 0;
+    }
+    return 1;
+}
+
+/* At the head of its lanes: give it. */
+static void advance(struct pipeline *p, int32_t i, int host)
+{
+    int lane[2];
+
+    op_lanes(&p->s->ops[i], lane);
+    p->at = i;
+    p->progress[i] = OP_GIVEN;
+    if (host)
+        host_start(p, i);
+    else
+        give(p, i, lane);
+    for (int k = 0; k < 2; k++) {
+        if (lane[k] < 0)
+            continue;
+        p->head[lane[k]] = p->next[2 * i + k];
+        p->last[lane[k]] = i;
+        if (p->oldest[lane[k]] < 0)
+            p->oldest[lane[k]] = i;
+    }
+}
+
+/* 1: something was given. */
+static int give_lane(struct pipeline *p, int l)
+{
+    int given = 0;
+
+    for (int32_t i; (i = p->head[l]) >= 0; given = 1) {
+        int host = pipeline_is_host(p, &p->s->ops[i]), lane[2];
+        op_lanes(&p->s->ops[i], lane);
+        if (lane[0] != l || (lane[1] >= 0 && p->head[lane[1]] != i)
+            || !may_give(p, i, host))
+            break;
+        advance(p, i, host);
+    }
+    return given;
+}
+
+/* Without ops of the host all is given at once, in the order of the schedule:
+ * what waits for flags in one stream must not come before what other ranks wait
+ * for, and that order is alike on all. */
+static void give_ready(struct pipeline *p)
+{
+    int given = 1;
+
+    if (p->how->send) {
+        while (p->given < p->s->n_ops)
+            advance(p, p->given++, 0);
+        return;
+    }
+    while (given) {
+        given = 0;
+        for (int l = 0; l < LANES; l++)
+            given |= give_lane(p, l);
+    }
+}
+
+/* ---- What is over ------------------------------------------------------- */
+
+/* The op after i in its lane, if the device has it; i is over. */
+static int32_t after(const struct pipeline *p, int32_t i, int lane)
+{
+    int both[2];
+
+    op_lanes(&p->s->ops[i], both);
+    int32_t next = p->next[2 * i + (both[1] == lane)];
+    return next >= 0 && p->progress[next] != OP_WAITS ? next : -1;
+}
+
+/* Ops up to the next event of the lane, if that has passed.  1: they are. */
+static int lane_passed(struct pipeline *p, int lane)
+{
+    int32_t i = p->oldest[lane], asked = i;
+
+    while (asked >= 0 && !p->end[asked] && p->progress[asked] == OP_GIVEN)
+        asked = after(p, asked, lane);
+    p->at = max64(asked, 0);
+    if (asked < 0 || (p->progress[asked] == OP_GIVEN
+                      && (!p->end[asked] || !cuda_event_done(p->end[asked]))))
+        return 0;
+    for (int32_t end = after(p, asked, lane); i != end;
+         i = after(p, i, lane))
+        if (p->progress[i] == OP_GIVEN)
+            over(p, i);
+    p->oldest[lane] = i;
+    return 1;
+}
+
+static void watch(struct pipeline *p)
+{
+    if (p->how->poll)
+        p->how->poll(p);
+    for (int l = 0; l < LANES; l++)
+        while (p->stream[l] >= 0 && p->oldest[l] >= 0 && lane_passed(p, l))
+            ;
+    if (p->how->send)
+        return;
+    const struct message *done = NULL;
+    int n = transport_test(p->transport, &done);
+    for (int k = 0; k < n; k++) {
+        if (done[k].send)
+            p->payload += done[k].bytes;
+        if (--p->pending[done[k].op] == 0)
+            host_over(p, done[k].op);
+    }
+}
+
+/* ---- Where it is -------------------------------------------------------- */
+
+/* What die() says first. */
+static void where(void *arg, char *text, size_t size)
+{
+    const struct pipeline *p = arg;
+    int32_t i = pipeline_logical(p, p->at);
+    char name[96];
+
+    op_name(p->logical, &p->logical->ops[i], name, sizeof name);
+    snprintf(text, size, "rank %d, op %d %s: ", p->rank, i, name);
+}
+
+/* The first op that is not over, for those who come after this process. */
+static void show(struct pipeline *p)
+{
+    int32_t first = -1;
+    char name[96] = "idle";
+
+    for (int l = 0; l < LANES; l++) {
+        int32_t i = p->oldest[l];
+        if (i >= 0 && p->progress[i] != OP_OVER && (first < 0 || i < first))
+            first = i;
+    }
+    first = first < 0 ? -1 : pipeline_logical(p, first);
+    if (!p->o->spool || first == p->shown)
+        return;
+    p->shown = first;
+    if (first >= 0)
+        op_name(p->logical, &p->logical->ops[first], name, sizeof name);
+    spool_under_way(p->o->spool, p->o->entry, p->o->repeat, first, name);
+}
 
 static void stalled(struct pipeline *p)
 {
@@ -235,68 +302,69 @@ static void stalled(struct pipeline *p)
             p->rank, p->o->stall_seconds);
     for (int64_t i = 0, shown = 0; i < p->s->n_ops && shown < 8; i++) {
         char name[96];
-        if (cuda_event_done(p->end[i]))
+        if (p->progress[i] == OP_OVER)
             continue;
         op_name(p->s, &p->s->ops[i], name, sizeof name);
         fprintf(stderr, " op %d %s", (int)i, name);
         shown++;
     }
     fprintf(stderr, "\n");
+    die_set_where(NULL, NULL);
     sleep(2);                   /* the others have their say before the end */
     die("rank %d: stalled", p->rank);
 }
 
-static void wait_all(struct pipeline *p)
-{
-    for (int64_t i = 0; i < p->s->n_ops; i++) {
-        int64_t since = clock_now();    /* the ops before were over */
-        while (!cuda_event_done(p->end[i])) {
-            if (p->o->stall_seconds > 0
-                && (double)(clock_now() - since) > p->o->stall_seconds * 1e9)
-                stalled(p);
-            sched_yield();
-        }
-    }
-}
+const struct mover mover_staged = { .name = "staged" };
 
-/* Spans from the device's clock; zero: this moment of the host's. */
-static void record(struct pipeline *p, int64_t zero)
+/* ---- One repetition ----------------------------------------------------- */
+
+enum { LOOK = 16 };
+
+/* Nothing was over, `times` times: now and then look at the clock, say where it
+ * is, let others have the core. */
+static void idle(struct pipeline *p, int64_t times)
 {
-    for (int32_t i = 0; i < p->s->n_ops; i++) {
-        const struct op *op = &p->s->ops[i];
-        int lane[2];
-        struct span span = {
-            .start = zero + (int64_t)(1e9 * cuda_event_seconds(p->zero,
-                                                               p->start[i])),
-            .end = zero + (int64_t)(1e9 * cuda_event_seconds(p->zero,
-                                                             p->end[i])),
-            .entry = p->o->entry, .repeat = p->o->repeat, .rank = p->rank,
-            .op = i };
-        op_lanes(op, lane);
-        span.lane = lane[0];
-        span.ready = span.start;
-        spool_append(p->o->spool, &span, 1);
-    }
+    if (times % LOOK)
+        return;
+    int64_t now = clock_now();
+    if (times == LOOK)
+        p->last_over = now;
+    else if (p->o->stall_seconds > 0
+             && (double)(now - p->last_over) > p->o->stall_seconds * 1e9)
+        stalled(p);
+    show(p);
+    sched_yield();
 }
 
 int64_t pipeline_execute(struct pipeline *p, const struct execute_options *o)
 {
-    int32_t last[LANES];
-    int64_t zero = 0;
+    int64_t zero = 0, idles = 0;
 
-    memset(last, 0xff, sizeof last);
     p->o = o;
     p->payload = 0;
-    if (o->record) {
-        cuda_event_record(p->zero, 0);
-        while (!cuda_event_done(p->zero))
-            ;
-        zero = clock_now() - o->t_zero;
-    }
-    for (int32_t i = 0; i < p->s->n_ops; i++)
-        enqueue(p, i, last);
-    wait_all(p);
+    p->left = p->s->n_ops;
+    p->given = 0;
+    p->own.live = p->host.live = p->m->live;
+    memset(p->progress, OP_WAITS, (size_t)p->s->n_ops);
+    memcpy(p->head, p->first, sizeof p->head);
+    memset(p->oldest, 0xff, sizeof p->oldest);
+    memset(p->last, 0xff, sizeof p->last);
     if (o->record)
-        record(p, zero);
+        zero = pipeline_mark(p);
+    p->shown = -1;
+    die_set_where(where, p);
+    while (p->left) {
+        int64_t left = p->left;
+        give_ready(p);
+        watch(p);
+        if (p->left == left)
+            idle(p, ++idles);
+        else
+            idles = 0;
+    }
+    die_set_where(NULL, NULL);
+    show(p);
+    if (o->record)
+        pipeline_spans(p, zero);
     return p->payload;
 }

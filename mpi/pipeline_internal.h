@@ -6,38 +6,83 @@
 
 #include "kernel/cuda_async.h"
 #include "mpi/pipeline.h"
+#include "schedule/lower.h"
 
-/* Of the messages of a channel from one rank to another; in the memory of the
- * rank that waits for it. */
-struct flags {
-    uint32_t ready;             /* mine to a peer: its tiles may be written */
-    uint32_t arrived;           /* a peer's to me: they are written */
+struct mover {
+    const char *name;
+    /* NULL: messages leave from the host, the schedule is lowered. Else what an
+     * op does, into a stream. */
+    void (*send)(struct pipeline *p, int32_t i, int stream);
+    void (*recv)(struct pipeline *p, int32_t i, int stream);
+    void (*collective)(struct pipeline *p, int32_t i, int stream);
+    /* Collective; -1 and the same *e on every rank. */
+    int (*open)(struct pipeline *p, struct plan *plan, struct error *e);
+    void (*close)(struct pipeline *p);  /* collective; after a failed open, too */
+    void (*poll)(struct pipeline *p);   /* dies on an error; or NULL */
 };
 
-/* What is known of a rank. */
-struct peer {
-    struct schedule *schedule;  /* NULL: own */
-    struct memory memory;       /* mapped: base of its block */
-    struct flags *flags;        /* mapped: [CHANNELS][ranks] */
-    char *records;              /* mapped: [ranks][most] of reductions */
-};
+enum progress { OP_WAITS, OP_GIVEN, OP_OVER };
 
 struct pipeline {
+    const struct mover *how;
+    void *state;                /* the mover's */
     const struct device *device;
-    const struct schedule *s;
-    struct memory *m;
+    const struct schedule *logical, *s; /* s: executed, perhaps lowered */
+    struct schedule *lowered;
+    struct memory *m;           /* of the logical schedule */
+    struct memory own, host;    /* of s: seen by the device, by the host */
+    struct transport *transport;
     MPI_Comm comm;
     int ranks, rank;
-    struct peer *peers;         /* [ranks] */
-    int32_t *match;             /* [n_ops] the peer's op of a send; else -1 */
-    uint64_t records;           /* bytes of the largest reduction */
-    int stream[LANES];          /* -1: the lane is empty */
-    void **start, **end;        /* [n_ops] events; start: when recording */
+    /* Lanes: first op, [n_ops][2] the next one; streams, -1: of the host. */
+    int32_t first[LANES], *next;
+    int stream[LANES];
+    void **end;                 /* [n_ops] events; NULL: nobody asks */
+    void **from, **to;          /* [n_ops] timed; recording only */
+    int64_t *began, *ended;     /* [n_ops] of host ops, ns; recording only */
     void *zero;
-    /* Messages so far, [CHANNELS][ranks]. */
-    uint32_t *sent, *received;
-    int64_t payload;            /* bytes sent in this repetition */
+    /* One repetition */
     const struct execute_options *o;
+    uint8_t *progress;          /* [n_ops] enum progress */
+    int32_t *pending;           /* [n_ops] messages under way */
+    int32_t head[LANES];        /* to be given next; -1 none */
+    int32_t oldest[LANES];      /* given, not over; -1 none */
+    int32_t last[LANES];        /* given last; -1 none */
+    int32_t given;              /* without ops of the host: how many */
+    int64_t left;               /* ops not over */
+    int64_t last_over;          /* ns: the watchdog counts from it */
+    int64_t payload;            /* bytes sent */
+    int32_t at;                 /* op that is given, or asked about */
+    int32_t shown;              /* op in the state file */
 };
+
+/* Is the op the host's? */
+static inline int pipeline_is_host(const struct pipeline *p,
+                                   const struct op *op)
+{
+    return !p->how->send && (op->kind == OP_SEND || op->kind == OP_RECV
+                             || op->kind == OP_COLLECTIVE);
+}
+
+/* Records of all members, `step` bytes apart: as the op reduces them, into its
+ * own, in a stream. */
+void pipeline_reduce(struct pipeline *p, const struct op *op,
+                     const struct collective_shape *c, int stream,
+                     const char *all, size_t step);
+
+/* The op of the logical schedule that an op which is executed is part of. */
+static inline int32_t pipeline_logical(const struct pipeline *p, int32_t i)
+{
+    return p->s->parents ? p->s->parents[i] : i;
+}
+
+/* pipeline_spans.c: before a repetition that is recorded, where the clocks of
+ * host and device meet, ns; after it, spans of the logical ops, from the device's
+ * clock, of messages of the host from its own. */
+int64_t pipeline_mark(struct pipeline *p);
+void pipeline_spans(struct pipeline *p, int64_t zero);
+
+/* The failure of the lowest rank that failed, on every rank. */
+int pipeline_agree(const struct pipeline *p, int failed, struct error *e);
 
 #endif

@@ -1,83 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Before the first repetition: schedules and memories of the peers, streams,
- * events. */
+ * Before the first repetition: lanes, streams, events. */
 #include <config.h>
 
 #include "mpi/pipeline_internal.h"
 
 #include <stdlib.h>
 
-/* ---- Who sends what whereto --------------------------------------------- */
-
-/* The largest staging of a reduction of any rank: alike on all members. */
-static uint64_t largest_records(const struct schedule *s)
-{
-    uint64_t most = 0;
-
-    for (int64_t i = 0; i < s->n_ops; i++) {
-        const struct op *op = &s->ops[i];
-        if (op->kind != OP_COLLECTIVE || !collective_reduces(op->collective))
-            continue;
-        uint64_t bytes = tile_bytes(s, op_collective(s, op).staging->tile);
-        most = bytes > most ? bytes : most;
-    }
-    return most;
-}
-
-/* The k-th op on the receiving lane of `channel` at `s` that receives from
- * `from`. */
-static int32_t nth_recv(const struct schedule *s, int channel, int32_t from,
-                        int64_t k)
-{
-    int64_t seen = 0;
-
-    for (int64_t i = 0; i < s->n_ops; i++) {
-        const struct op *op = &s->ops[i];
-        if (op->kind == OP_RECV && op->channel == channel && op->peer == from
-            && seen++ == k)
-            return (int32_t)i;
-    }
-    die("rank %d: no message %lld from rank %d", (int)s->rank, (long long)k,
-        (int)from);
-}
-
-static void match_sends(struct pipeline *p)
-{
-    int64_t *count = xcalloc((size_t)(CHANNELS * p->ranks), sizeof *count);
-
-    p->match = xmalloc((size_t)p->s->n_ops * sizeof *p->match);
-    for (int64_t i = 0; i < p->s->n_ops; i++) {
-        const struct op *op = &p->s->ops[i];
-        p->match[i] = -1;
-        if (op->kind != OP_SEND)
-            continue;
-        int64_t *k = &count[op->channel * p->ranks + op->peer];
-        p->match[i] = nth_recv(p->peers[op->peer].memory.schedule, op->channel,
-                               p->rank, (*k)++);
-    }
-    free(count);
-}
-
-/* Lanes that are used get streams, the compute lane the first. */
-static void deal_streams(struct pipeline *p)
-{
-    int used[LANES] = { [LANE_COMPUTE] = 1 }, next = 0, lane[2];
-
-    for (int64_t i = 0; i < p->s->n_ops; i++) {
-        op_lanes(&p->s->ops[i], lane);
-        for (int k = 0; k < 2; k++)
-            if (lane[k] >= 0)
-                used[lane[k]] = 1;
-    }
-    for (int l = 0; l < LANES; l++)
-        p->stream[l] = used[l] ? next++ % DEVICE_STREAMS : -1;
-}
-
-/* ---- Memory of all ranks ------------------------------------------------- */
-
-/* The failure of the lowest rank that failed, on every rank. */
-static int agree_failed(const struct pipeline *p, int failed, struct error *e)
+int pipeline_agree(const struct pipeline *p, int failed, struct error *e)
 {
     int first = failed ? p->rank : p->ranks;
 
@@ -88,120 +18,186 @@ static int agree_failed(const struct pipeline *p, int failed, struct error *e)
     return -1;
 }
 
-static int import(const struct pipeline *p, const struct cuda_handle *h,
-                  int rank, void **base, struct error *e)
-{
-    struct error why = { 0 };
+/* ---- Lanes -------------------------------------------------------------- */
 
-    if (!cuda_import(h, base, &why))
-        return 0;
-    return fail(e, "rank %d cannot map the memory of rank %d (%s): ipc is for "
-                "ranks of one host that see each other's devices (Slurm: "
-                "--gpu-bind=none)", p->rank, rank, why.text);
+static void link_lanes(struct pipeline *p)
+{
+    int32_t last[LANES];
+    int which[LANES];
+
+    p->next = xmalloc((size_t)p->s->n_ops * 2 * sizeof *p->next + 1);
+    for (int l = 0; l < LANES; l++)
+        p->first[l] = last[l] = -1;
+    for (int32_t i = 0; i < p->s->n_ops; i++) {
+        int lane[2];
+        op_lanes(&p->s->ops[i], lane);
+        for (int k = 0; k < 2; k++) {
+            p->next[2 * i + k] = -1;
+            if (lane[k] < 0)
+                continue;
+            if (last[lane[k]] < 0)
+                p->first[lane[k]] = i;
+            else
+                p->next[2 * last[lane[k]] + which[lane[k]]] = i;
+            last[lane[k]] = i;
+            which[lane[k]] = k;
+        }
+    }
 }
 
-/* One allocation of this rank (NULL: it failed, *e says why), mapped by all. */
-static int share(const struct pipeline *p, void *mine, void **all,
-                 struct error *e)
+/* Does all in a receiving lane hold the sending one, too? */
+static int follows_sends(const struct pipeline *p, int l)
 {
-    struct cuda_handle own = { { 0 } };
-    struct cuda_handle *handles = xcalloc((size_t)p->ranks, sizeof *handles);
-    int failed = !mine || cuda_export(mine, &own, e);
+    int lane[2];
 
-    all[p->rank] = mine;
-    failed = agree_failed(p, failed, e);
-    if (!failed) {
-        MPI_Allgather(&own, sizeof own, MPI_BYTE, handles, sizeof own,
-                      MPI_BYTE, p->comm);
-        for (int r = 0; r < p->ranks && !failed; r++)
-            if (r != p->rank)
-                failed = import(p, &handles[r], r, &all[r], e);
-        failed = agree_failed(p, failed, e);
+    for (int32_t i = p->first[l]; i >= 0; i = p->next[2 * i + 1]) {
+        op_lanes(&p->s->ops[i], lane);
+        if (lane[1] != l)
+            return 0;
     }
-    free(handles);
-    return failed;
+    return 1;
 }
 
-static int map_peers(struct pipeline *p, struct error *e)
+/* Lanes of the device that are used get streams, the compute lane the first;
+ * lanes that share one must be of work that all ranks have in one order. */
+static void deal_streams(struct pipeline *p)
 {
-    size_t n = (size_t)p->ranks, words = CHANNELS * n * sizeof(struct flags);
-    void *flags = p->device->alloc(words, e), *records = NULL;
-    void **bases = xcalloc(3 * n, sizeof *bases);
+    int next = 1;
 
-    if (flags) {
-        p->device->fill(flags, 0, words);
-        p->device->sync();
-        records = p->device->alloc(n * p->records + 1, e);
+    for (int l = 0; l < LANES; l++) {
+        int32_t i = p->first[l];
+        p->stream[l] = l == LANE_COMPUTE ? 0 : -1;
+        if (l == LANE_COMPUTE || i < 0
+            || pipeline_is_host(p, &p->s->ops[i]))
+            continue;
+        p->stream[l] = follows_sends(p, l) ? p->stream[l - 1]
+                                           : next++ % DEVICE_STREAMS;
     }
-    int failed = share(p, p->m->base, bases, e)
-        || share(p, flags, bases + n, e)
-        || share(p, records, bases + 2 * n, e);
-    for (size_t r = 0; r < n; r++) {
-        p->peers[r].memory.base = bases[r];
-        p->peers[r].memory.device = p->device;
-        p->peers[r].flags = bases[n + r];
-        p->peers[r].records = bases[2 * n + r];
+}
+
+/* ---- Events ------------------------------------------------------------- */
+
+static int lane_of(const struct pipeline *p, int32_t i)
+{
+    int lane[2];
+
+    op_lanes(&p->s->ops[i], lane);
+    return lane[0];
+}
+
+/* Does anybody but the rest of its stream ask when an op is over?  Another
+ * stream, the host, or the end of the repetition. */
+static uint8_t *find_asked(const struct pipeline *p)
+{
+    const struct schedule *s = p->s;
+    uint8_t *asked = xcalloc((size_t)s->n_ops + 1, 1);
+
+    for (int32_t i = 0; i < s->n_ops; i++) {
+        const struct op *op = &s->ops[i];
+        int both[2];
+        op_lanes(op, both);
+        asked[i] |= both[1] >= 0;
+        for (int32_t d = 0; d < op->dep_count; d++) {
+            int32_t k = s->deps[op->dep_first + d].op;
+            asked[k] |= pipeline_is_host(p, op)
+                || p->stream[lane_of(p, k)] != p->stream[both[0]];
+        }
+        /* What holds two lanes waits for those before it in them. */
+        for (int k = 0; k < 2; k++) {
+            int32_t next = p->next[2 * i + k];
+            int lane[2] = { -1, -1 };
+            if (next >= 0)
+                op_lanes(&s->ops[next], lane);
+            asked[i] |= next < 0 || lane[1] >= 0;
+        }
     }
-    p->peers[p->rank].flags = flags;
-    p->peers[p->rank].records = records;
-    free(bases);
-    return failed;
+    return asked;
+}
+
+static void make_events(struct pipeline *p)
+{
+    size_t n = (size_t)p->s->n_ops + 1;
+    uint8_t *asked = find_asked(p);
+
+    p->end = xcalloc(n, sizeof *p->end);
+    p->from = xcalloc(n, sizeof *p->from);
+    p->to = xcalloc(n, sizeof *p->to);
+    p->began = xcalloc(n, sizeof *p->began);
+    p->ended = xcalloc(n, sizeof *p->ended);
+    for (int32_t i = 0; i < p->s->n_ops; i++)
+        if (asked[i] && !pipeline_is_host(p, &p->s->ops[i]))
+            p->end[i] = cuda_event_create(0);
+    free(asked);
+    p->zero = cuda_event_create(1);
+}
+
+static void destroy_events(struct pipeline *p)
+{
+    for (int64_t i = 0; p->end && i < p->s->n_ops; i++) {
+        void *events[] = { p->end[i], p->from[i], p->to[i] };
+        for (int k = 0; k < 3; k++)
+            if (events[k])
+                cuda_event_destroy(events[k]);
+    }
+    if (p->zero)
+        cuda_event_destroy(p->zero);
+    free(p->end);
+    free(p->from);
+    free(p->to);
+    free(p->began);
+    free(p->ended);
 }
 
 /* ---- All together ------------------------------------------------------- */
 
-struct pipeline *pipeline_create(struct plan *plan, const struct schedule *own,
-                                 struct memory *m, MPI_Comm comm,
+/* The memory of the executed schedule: that of the logical one, and staging. */
+static int lay_out(struct pipeline *p, struct error *e)
+{
+    size_t staging = p->s->role_bytes[ROLE_STAGING];
+
+    p->own = *p->m;
+    memory_layout(&p->own, p->s);
+    if (staging) {
+        p->own.staging = p->device->alloc_host(staging, e);
+        if (!p->own.staging)
+            return -1;
+    }
+    p->host = p->own;
+    p->host.device = &device_host;
+    return 0;
+}
+
+struct pipeline *pipeline_create(const struct mover *how, struct plan *plan,
+                                 const struct schedule *own, struct memory *m,
+                                 struct transport *t, MPI_Comm comm,
                                  struct error *e)
 {
     struct pipeline *p = xcalloc(1, sizeof *p);
 
+    p->how = how;
     p->device = m->device;
-    p->s = own;
+    p->logical = p->s = own;
     p->m = m;
+    p->transport = t;
     p->comm = comm;
     MPI_Comm_size(comm, &p->ranks);
     MPI_Comm_rank(comm, &p->rank);
-    p->peers = xcalloc((size_t)p->ranks, sizeof *p->peers);
-    for (int r = 0; r < p->ranks; r++) {
-        struct peer *x = &p->peers[r];
-        x->schedule = r == p->rank ? NULL : plan_build(plan, r);
-        memory_layout(&x->memory, x->schedule ? x->schedule : own);
-    }
-    p->records = largest_records(own);
-    MPI_Allreduce(MPI_IN_PLACE, &p->records, 1, MPI_UINT64_T, MPI_MAX, comm);
-    match_sends(p);
+    if (!how->send)
+        p->s = p->lowered = schedule_lower(own, &lower_default);
+    size_t n = (size_t)p->s->n_ops + 1;
+    p->progress = xcalloc(n, 1);
+    p->pending = xcalloc(n, sizeof *p->pending);
+    link_lanes(p);
     deal_streams(p);
-    p->start = xcalloc((size_t)own->n_ops, sizeof *p->start);
-    p->end = xcalloc((size_t)own->n_ops, sizeof *p->end);
-    for (int64_t i = 0; i < own->n_ops; i++) {
-        p->start[i] = cuda_event_create(1);
-        p->end[i] = cuda_event_create(1);
-    }
-    p->zero = cuda_event_create(1);
-    p->sent = xcalloc((size_t)(CHANNELS * p->ranks), sizeof *p->sent);
-    p->received = xcalloc((size_t)(CHANNELS * p->ranks), sizeof *p->received);
-    if (map_peers(p, e)) {
+    make_events(p);
+    int failed = pipeline_agree(p, lay_out(p, e), e);
+    if (how->open && !failed)
+        failed = how->open(p, plan, e);
+    if (failed) {
         pipeline_destroy(p);
         return NULL;
     }
     return p;
-}
-
-static void unmap(struct pipeline *p, int r)
-{
-    struct peer *x = &p->peers[r];
-
-    if (r == p->rank) {
-        p->device->free(x->flags);
-        p->device->free(x->records);
-    } else {
-        cuda_unimport(x->memory.base);  /* NULL: never mapped */
-        cuda_unimport(x->flags);
-        cuda_unimport(x->records);
-    }
-    schedule_destroy(x->schedule);
-    free(x->memory.offsets);
 }
 
 void pipeline_destroy(struct pipeline *p)
@@ -210,21 +206,15 @@ void pipeline_destroy(struct pipeline *p)
         return;
     p->device->sync();
     MPI_Barrier(p->comm);
-    for (int r = 0; r < p->ranks; r++)
-        if (r != p->rank)
-            unmap(p, r);
-    MPI_Barrier(p->comm);       /* nobody frees what is mapped */
-    unmap(p, p->rank);
-    for (int64_t i = 0; i < p->s->n_ops; i++) {
-        cuda_event_destroy(p->start[i]);
-        cuda_event_destroy(p->end[i]);
-    }
-    cuda_event_destroy(p->zero);
-    free(p->start);
-    free(p->end);
-    free(p->match);
-    free(p->sent);
-    free(p->received);
-    free(p->peers);
+    if (p->how->close)
+        p->how->close(p);
+    destroy_events(p);
+    if (p->own.staging)
+        p->device->free_host(p->own.staging);
+    free(p->own.offsets);
+    free(p->next);
+    free(p->progress);
+    free(p->pending);
+    schedule_destroy(p->lowered);
     free(p);
 }

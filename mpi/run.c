@@ -42,6 +42,7 @@ static struct result_row describe(const struct session *s, int64_t i)
     if (x->reason)
         return row;
     row.layout = layout_names[plan_layout(x->plan)];
+    row.transport = x->transport;
     row.ranks = s->ranks;
     row.pass = s->scenario->job.pass;
     row.steps = s->scenario->job.decode_steps;
@@ -55,6 +56,10 @@ static struct result_row describe(const struct session *s, int64_t i)
     row.bytes_expected = x->bytes_expected;
     row.pairs = x->pairs;
     row.peak_bytes = x->peak_bytes;
+    row.work_bytes = x->work_bytes;
+    row.attends = x->rehearsal.attends;
+    row.left = x->rehearsal.left;
+    row.why_left = x->rehearsal.why;
     memcpy(row.error, x->verdict.error, sizeof row.error);
     memcpy(row.gate, x->verdict.gate, sizeof row.gate);
     row.overlap = x->overlap;
@@ -205,6 +210,8 @@ static void session_clear(struct session *s)
         machine_destroy(s->machine);
     if (s->scenario)
         scenario_destroy(s->scenario);
+    if (s->sharers != MPI_COMM_NULL)
+        MPI_Comm_free(&s->sharers);
     if (s->node != MPI_COMM_NULL)
         MPI_Comm_free(&s->node);
     records_clear(&s->records);
@@ -214,12 +221,13 @@ static void session_clear(struct session *s)
     free(s->folder);
     free(s->clocks);
     free(s->hosts);
+    free(s->slots);
 }
 
 int run_command(const struct run_request *request)
 {
     struct session s = { .request = request, .comm = MPI_COMM_WORLD,
-                         .node = MPI_COMM_NULL };
+                         .node = MPI_COMM_NULL, .sharers = MPI_COMM_NULL };
 
     MPI_Comm_rank(s.comm, &s.rank);
     MPI_Comm_size(s.comm, &s.ranks);

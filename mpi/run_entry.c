@@ -81,46 +81,19 @@ static void build(struct work_place *w)
 
 /* ---- Memory ------------------------------------------------------------- */
 
-/* A device that ranks of the node share. */
-static int device_fits(const struct session *s,
-                       const struct schedule *schedule, struct error *e)
+/* What die() says first. */
+static void where(void *arg, char *text, size_t size)
 {
-    const struct device *d = session_device(s);
-    size_t available, total;
-    int sharers = (s->node_ranks + d->count() - 1) / d->count();
+    const struct work_place *w = arg;
 
-    if (d == &device_host || d->memory(&available, &total))
-        return 0;
-    if (schedule->peak_bytes <= available / (size_t)sharers)
-        return 0;
-    return fail(e, "out of memory: rank %d needs %.3f GiB on its device; %.3f "
-                "GiB available to each of %d ranks", s->rank,
-                (double)schedule->peak_bytes / 0x1p30,
-                (double)available / 0x1p30 / sharers, sharers);
+    snprintf(text, size, "rank %d, preparing %s: ", w->s->rank, w->name);
 }
 
-int memory_fits(const struct session *s, const struct schedule *schedule,
-                struct error *e)
+static void rehearse(struct work_place *w)
 {
-    int on_host = session_device(s) == &device_host;
-    int64_t peak = on_host ? (int64_t)schedule->peak_bytes : 0;
-    int64_t extra = s->rank ? 0 : verify_needs(s, schedule), all = peak + extra;
-    int64_t available = topo_memory_available();
-
-    MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT64_T, MPI_SUM, s->node);
-    MPI_Bcast(&available, 1, MPI_INT64_T, 0, s->node);
-    if (!available || all <= available)
-        return device_fits(s, schedule, e);
-    char verify[96] = "", others[64] = "";
-    if (extra)
-        snprintf(verify, sizeof verify, ", %.3f GiB of it to verify "
-                 "(run.verify: sampled, none)", (double)extra / 0x1p30);
-    if (s->node_ranks > 1)
-        snprintf(others, sizeof others, " for the %d ranks of its node, that "
-                 "need %.3f GiB", s->node_ranks, (double)all / 0x1p30);
-    return fail(e, "out of memory: rank %d needs %.3f GiB%s; %.3f GiB "
-                "available%s", s->rank, (double)(peak + extra) / 0x1p30,
-                verify, (double)available / 0x1p30, others);
+    die_set_where(where, w);
+    w->x->rehearsal = compute_rehearse(w->schedule, &w->memory, w->s->kernel);
+    die_set_where(NULL, NULL);
 }
 
 static int allocate(struct work_place *w, struct error *e)
@@ -128,6 +101,8 @@ static int allocate(struct work_place *w, struct error *e)
     if (memory_fits(w->s, w->schedule, e)
         || memory_create(&w->memory, w->schedule, session_device(w->s), 0, e))
         return -1;
+    if (session_device(w->s) != &device_host)
+        rehearse(w);
     memory_poison(&w->memory);
     if (w->steps)
         memory_load_live(&w->memory, w->schedule->job->tokens - w->steps,
@@ -194,6 +169,14 @@ static int is_right(const struct work_place *w)
 
 /* ---- Repeats ------------------------------------------------------------ */
 
+/* Longer than a while and some ops at a crawl: someone is stuck, s. */
+static double patience(const struct work_place *w)
+{
+    if (session_device(w->s) == &device_host)
+        return 60 + 8 * w->largest / 1e9;
+    return 15 + w->largest * w->s->sharing / 1e12;
+}
+
 /* Repeat -1: a warm-up. Returns its time on this rank, ns. */
 static int64_t repeat_once(struct work_place *w, int32_t repeat, int recorded)
 {
@@ -201,8 +184,7 @@ static int64_t repeat_once(struct work_place *w, int32_t repeat, int recorded)
     struct execute_options o = {
         .kernel = s->kernel, .spool = s->spool, .record = recorded,
         .entry = (int32_t)w->index, .repeat = repeat,
-        /* Longer than a minute and some ops at a crawl: someone is stuck. */
-        .stall_seconds = 60 + 8 * w->largest / 1e9,
+        .stall_seconds = patience(w),
     };
 
     MPI_Barrier(s->comm);
@@ -254,44 +236,6 @@ static void run_repeats(struct work_place *w)
     w->x->bytes_sent = gather(s, w->sent);
 }
 
-/* ---- Physics ------------------------------------------------------------ */
-
-/* No rank of today attends faster, flop/s: one core, one GPU. */
-static double plausible(const struct session *s)
-{
-    return session_device(s) == &device_host ? 1e12 : 2.5e15;
-}
-
-static int bytes_match(const struct work_place *w)
-{
-    const struct entry *x = w->x;
-
-    for (int r = 0; r < w->s->ranks; r++) {
-        if (x->bytes_sent[r] == x->bytes_expected[r])
-            continue;
-        fprintf(stderr, "spar: %s: rank %d sent %lld bytes, expected %lld\n",
-                w->name, r, (long long)x->bytes_sent[r],
-                (long long)x->bytes_expected[r]);
-        return 0;
-    }
-    return 1;
-}
-
-/* The null kernel measures the frame and is as fast as it likes. */
-static int rate_plausible(const struct work_place *w)
-{
-    int64_t least = w->x->spans_ns;
-
-    for (int64_t i = 0; i < w->x->repeats; i++)
-        least = min64(least, w->x->repeat_ns[i]);
-    double rate = w->flops / ((double)least * 1e-9) / w->s->ranks;
-    if (rate <= plausible(w->s) || strcmp(w->s->kernel->name, "none") == 0)
-        return 1;
-    fprintf(stderr, "spar: %s: %.3g flop/s and rank is more than a device can "
-            "do\n", w->name, rate);
-    return 0;
-}
-
 /* ---- All together ------------------------------------------------------- */
 
 static void judge(struct work_place *w)
@@ -301,15 +245,31 @@ static void judge(struct work_place *w)
 
     show(w, "verifying", 0, 1);
     verify_now(w);
+    int possible = limits_hold(s, w->x, w->name, w->schedule, w->sent,
+                               transport_name(w->transport));
     if (s->rank == 0) {
         progress_end();
-        int right = is_right(w), bytes = bytes_match(w);
-        w->x->passed = rate_plausible(w) && right && bytes;
+        w->x->passed = is_right(w) && possible;
         entry_describe(s, w->index);
     }
     nap_bcast(&done, 1, s->comm);
     if (!s->request->tensors)
         results_close(w->x);
+}
+
+/* Which, and why, where that is news. */
+static void tell_transport(const struct work_place *w)
+{
+    const struct session *s = w->s;
+    const char *name = transport_name(w->transport);
+    int known = 0;
+
+    snprintf(w->x->transport, sizeof w->x->transport, "%s", name);
+    for (int64_t i = 0; i < w->index; i++)
+        known |= strcmp(s->entries[i].transport, name) == 0;
+    if (s->rank == 0 && !known && session_device(s) != &device_host)
+        fprintf(stderr, "spar: transport %s: %s\n", name,
+                transport_reason(w->transport));
 }
 
 int entry_run(struct session *s, int64_t index)
@@ -326,12 +286,15 @@ int entry_run(struct session *s, int64_t index)
     build(&w);
     int status = agree(allocate(&w, &e), &e, s->comm);
     if (!status) {
+        if (session_device(s) != &device_host)
+            w.x->work_bytes = gather(s, (int64_t)w.x->rehearsal.work_bytes);
         w.transport = transport_create(s->scenario->transport,
                                        session_device(s), s->comm, &e);
         status = agree(transport_prepare(w.transport, w.x->plan, w.schedule,
                                          &w.memory, &e), &e, s->comm);
     }
     if (!status) {
+        tell_transport(&w);
         results_open(w.x, w.schedule);
         run_repeats(&w);
         judge(&w);
@@ -348,6 +311,7 @@ void entry_clear(struct entry *x)
     free(x->bytes_expected);
     free(x->pairs);
     free(x->peak_bytes);
+    free(x->work_bytes);
     free(x->repeat_ns);
     free(x->reason);
     results_close(x);

@@ -10,7 +10,9 @@
 #include "cli/scenario.h"
 #include "mpi/execute.h"
 #include "mpi/run.h"
+#include "run/compute.h"
 #include "topo/machine.h"
+#include "topo/slots.h"
 
 /* A result on rank 0: fp32 [tokens, heads, width]; of a decode step, the rows
  * of its queries.  Where ranks hold replicas, `low` and `high` are the least
@@ -25,7 +27,10 @@ struct entry {
     struct plan *plan;          /* NULL: does not apply */
     char *reason;               /* why not */
     uint64_t hash;              /* of all ranks' schedules */
+    char transport[16];
     int64_t *bytes_sent, *bytes_expected, *pairs, *peak_bytes;
+    int64_t *work_bytes;        /* NULL: on the host */
+    struct rehearsal rehearsal; /* of this rank, on a device */
     double flops;               /* of all ranks */
     int64_t repeats;            /* timed; in a decode session its steps */
     int64_t *repeat_ns;         /* [repeats] max over ranks */
@@ -52,6 +57,13 @@ struct session {
     MPI_Comm comm, node;        /* node: ranks that share memory */
     int rank, ranks, node_rank, node_ranks;
     int near_zero;              /* shares a node with rank 0 */
+    struct slot_view view;      /* the devices that this rank sees */
+    struct slot_device near;    /* what is near the one that it works on */
+    struct device_facts facts;  /* of that one */
+    MPI_Comm sharers;           /* ranks of the node that work on it */
+    int sharing;                /* how many */
+    int bound;                  /* to cores, by this program */
+    char slot[80];              /* where it works, for the trace */
     struct scenario *scenario;
     struct tensor_file *file;   /* input tensors; NULL: seeded */
     uint64_t seed;
@@ -63,6 +75,7 @@ struct session {
     struct spool *spool;
     struct trace_clock *clocks; /* [ranks] */
     char (*hosts)[64];          /* [ranks], rank 0 */
+    char (*slots)[80];          /* [ranks], rank 0: where each works */
     int64_t clock_start;        /* ns */
     struct reference *references;       /* rank 0 */
     struct records records;     /* rank 0 */
@@ -72,6 +85,12 @@ struct session {
 /* ---- Set-up (run_setup.c): each stage ends in agreement ----------------- */
 typedef int (*stage_fn)(struct session *s, struct error *e);
 extern const stage_fn run_stages[];     /* NULL last */
+
+/* Where ranks work (run_place.c). */
+int join_node(struct session *s, struct error *e);
+int see_devices(struct session *s, struct error *e);
+int open_device(struct session *s, struct error *e);
+int share_device(struct session *s, struct error *e);
 
 /* ---- Input -------------------------------------------------------------- */
 /* The job's input tensors by row; arg: the session. */
@@ -87,11 +106,18 @@ static inline const struct device *session_device(const struct session *s)
 /* ---- One entry (run_entry.c) -------------------------------------------- */
 /* Runs and verifies it. Collective; 0, or the status after a message. */
 int entry_run(struct session *s, int64_t index);
+void entry_clear(struct entry *x);
+
+/* ---- Limits (run_limits.c) ---------------------------------------------- */
 /* Room for this rank's schedule, for verification on rank 0, and for the other
- * ranks of the node?  Collective on the node. */
+ * ranks of the node and of the device?  Collective on the node. */
 int memory_fits(const struct session *s, const struct schedule *schedule,
                 struct error *e);
-void entry_clear(struct entry *x);
+/* Rank 0, once the repeats are over: 1 if no rank sent other bytes than it had
+ * to, or was faster than its device can be; else a message. Collective. */
+int limits_hold(const struct session *s, const struct entry *x,
+                const char *name, const struct schedule *schedule,
+                int64_t sent, const char *transport);
 
 /* ---- Collecting (collect.c) --------------------------------------------- */
 /* Output `tensor` of a layer from all ranks to rank 0; what nobody wrote is

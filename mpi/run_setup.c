@@ -140,9 +140,11 @@ static int find_kernel(struct session *s, struct error *e)
     struct error why = { 0 };
 
     s->kernel = kernel_find(s->scenario->kernel, &why);
-    if (s->kernel)
-        return 0;
-    return scenario_fail(s->scenario, "run.kernel", e, "%s", why.text);
+    if (!s->kernel)
+        return scenario_fail(s->scenario, "run.kernel", e, "%s", why.text);
+    if (s->scenario->deterministic)
+        s->kernel = kernel_repeatable(s->kernel);
+    return 0;
 }
 
 static int find_transport(struct session *s, struct error *e)
@@ -192,6 +194,21 @@ static int find_machine(struct session *s, struct error *e)
     return 0;
 }
 
+/* As many devices as the ranks have; is it them that were measured? */
+static int match_machine(struct session *s, struct error *e)
+{
+    struct machine *m = s->machine;
+
+    (void)e;
+    if (!m || !m->devices || session_device(s) == &device_host)
+        return 0;
+    m->devices = (int)ceil_div(s->ranks, s->sharing);
+    if (s->rank == 0 && *m->processor && strcmp(m->processor, s->facts.name))
+        fprintf(stderr, "spar: predicted for %s, measured on %s\n",
+                m->processor, s->facts.name);
+    return 0;
+}
+
 /* ---- Output ------------------------------------------------------------- */
 
 static int check_outputs(struct session *s, struct error *e)
@@ -222,50 +239,19 @@ static int open_spool(struct session *s, struct error *e)
     char host[64] = "";
 
     gethostname(host, sizeof host - 1);
-    if (s->rank == 0)
+    if (s->rank == 0) {
         s->hosts = xcalloc((size_t)s->ranks, sizeof *s->hosts);
+        s->slots = xcalloc((size_t)s->ranks, sizeof *s->slots);
+    }
     MPI_Gather(host, sizeof host, MPI_CHAR, s->hosts, sizeof host, MPI_CHAR, 0,
                s->comm);
+    MPI_Gather(s->slot, sizeof s->slot, MPI_CHAR, s->slots, sizeof s->slot,
+               MPI_CHAR, 0, s->comm);
     s->spool = spool_open(s->folder, s->rank, s->ranks, host, e);
     return s->spool ? 0 : -1;
 }
 
-/* ---- Nodes -------------------------------------------------------------- */
-
-static int join_node(struct session *s, struct error *e)
-{
-    int leader = s->rank, cores = topo_cores();
-
-    (void)e;
-    MPI_Comm_split_type(s->comm, MPI_COMM_TYPE_SHARED, s->rank, MPI_INFO_NULL,
-                        &s->node);
-    MPI_Comm_rank(s->node, &s->node_rank);
-    MPI_Comm_size(s->node, &s->node_ranks);
-    MPI_Bcast(&leader, 1, MPI_INT, 0, s->node);
-    s->near_zero = leader == 0;
-    topo_bind(s->node_rank);
-    if (s->rank == 0 && s->node_ranks > cores)
-        fprintf(stderr, "spar: %d ranks share %d core%s: oversubscribed, "
-                "measured times say little\n", s->node_ranks, cores,
-                cores == 1 ? "" : "s");
-    return 0;
-}
-
-/* Ranks of a node take its devices in turn. */
-static int open_device(struct session *s, struct error *e)
-{
-    const struct device *d = session_device(s);
-    int n = d->count();
-
-    if (d == &device_host)
-        return 0;
-    if (s->rank == 0 && s->node_ranks > n)
-        fprintf(stderr, "spar: %d ranks share %d %s device%s: without MPS "
-                "(nvidia-cuda-mps-control -d) every message between them "
-                "waits for a time slice, some ms\n", s->node_ranks, n, d->name,
-                n == 1 ? "" : "s");
-    return d->open(s->node_rank % n, e);
-}
+/* ---- Room ---------------------------------------------------------------- */
 
 /* Before anything runs: a later entry that does not fit would leave a run
  * without a report. */
@@ -289,6 +275,7 @@ static int check_memory(struct session *s, struct error *e)
 
 const stage_fn run_stages[] = {
     read_scenario, check_ranks, read_input, find_kernel, find_transport,
-    make_plans, find_machine, check_outputs, join_node, open_device,
-    check_memory, make_folder, open_spool, NULL
+    make_plans, find_machine, check_outputs, join_node, see_devices,
+    open_device, share_device, match_machine, check_memory, make_folder,
+    open_spool, NULL
 };

@@ -87,6 +87,7 @@ static struct trace_entry describe_entry(const struct session *s, int64_t i)
     const struct scenario_strategy *st = &s->scenario->strategies[i];
     struct trace_entry out = x->trace;
 
+    memcpy(out.transport, x->transport, sizeof out.transport);
     if (!x->plan) {
         snprintf(out.strategy, sizeof out.strategy, "%s", st->strategy->name);
         snprintf(out.layout, sizeof out.layout, "%s",
@@ -104,11 +105,13 @@ static int write_trace(struct session *s, const struct span *spans, int64_t n,
 {
     int64_t entries = s->scenario->n_strategies;
     const char **hosts = xcalloc((size_t)s->ranks, sizeof *hosts);
+    const char **slots = xcalloc((size_t)s->ranks, sizeof *slots);
     char *versions = mpi_versions();
     struct trace t = {
         .scenario_json = s->scenario->json, .command = s->request->command,
         .machine = s->machine_text ? s->machine_text : "",
         .versions = versions, .ranks = s->ranks, .hosts = hosts,
+        .slots = slots,
         .clocks = s->clocks, .n_entries = entries,
         .entries = xcalloc((size_t)entries, sizeof *t.entries),
         .n_spans = n, .spans = spans,
@@ -116,12 +119,13 @@ static int write_trace(struct session *s, const struct span *spans, int64_t n,
 
     records_describe(&s->records, &t);
     for (int r = 0; r < s->ranks; r++)
-        hosts[r] = s->hosts[r];
+        hosts[r] = s->hosts[r], slots[r] = s->slots[r];
     for (int64_t i = 0; i < entries; i++)
         t.entries[i] = describe_entry(s, i);
     int rc = trace_write(s->output, &t, e);
     free(t.entries);
     free(hosts);
+    free(slots);
     free(versions);
     return rc;
 }

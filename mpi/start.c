@@ -5,16 +5,63 @@
 #include "base/file.h"
 #include "mpi/execute.h"
 #include "mpi/run.h"
+#include "mpi/watch.h"
 #include "topo/machine.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { LOSS_SEEN_MS = 1000, LAST_WORDS_S = 10, PASSED_ON_US = 500000 };
 
 static void abort_all(int status)
 {
+    alarm(LAST_WORDS_S);        /* MPI and the device may never let go */
+    usleep(PASSED_ON_US);       /* an abort overtakes what was printed */
     MPI_Abort(MPI_COMM_WORLD, status);
     exit(status);
+}
+
+static int my_rank;
+
+/* MPI notices some losses itself, sooner, and says other things about them: it
+ * calls this, */
+static void mpi_failed(MPI_Comm *comm, int *code, ...)
+{
+    char text[MPI_MAX_ERROR_STRING];
+    int length, lost = watch_lost(LOSS_SEEN_MS);
+
+    (void)comm;
+    if (lost >= 0)
+        die("rank %d: lost rank %d of this host", my_rank, lost);
+    MPI_Error_string(*code, text, &length);
+    die("rank %d: MPI: %s", my_rank, text);
+}
+
+/* or what it is built on (UCX) calls abort(). */
+static void aborted(int number)
+{
+    int lost = watch_lost(LOSS_SEEN_MS);
+
+    if (lost >= 0)
+        fprintf(stderr, "spar: rank %d: lost rank %d of this host\n", my_rank,
+                lost);
+    usleep(PASSED_ON_US);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Of the world, and so of all communicators that are made from it. */
+static void handle_errors(void)
+{
+    MPI_Errhandler handler;
+
+    MPI_Comm_create_errhandler(mpi_failed, &handler);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler);
+    MPI_Errhandler_free(&handler);
+    signal(SIGABRT, aborted);
 }
 
 static char *read_agreed(const char *const *paths, int n, int *which,
@@ -25,17 +72,20 @@ static char *read_agreed(const char *const *paths, int n, int *which,
 
 int mpi_start(int *argc, char ***argv)
 {
-    int provided, rank;
+    int provided;
 
     MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_rank(MPI_COMM_WORLD, &my_rank);
     die_set_routine(abort_all);
     file_set_reader(read_agreed);
-    return rank == 0;
+    handle_errors();
+    watch_start();
+    return my_rank == 0;
 }
 
 int mpi_finish(int status)
 {
+    watch_stop();
     MPI_Finalize();
     die_set_routine(NULL);
     file_set_reader(NULL);

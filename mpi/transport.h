@@ -15,10 +15,12 @@ struct message {
     int64_t bytes;              /* payload that leaves or arrives */
 };
 
+struct mover;
 struct transport_kind {
     const char *name, *summary;
     const struct device *device;        /* of the buffers; NULL: any */
-    /* NULL: the schedule goes to the device as a whole (pipeline.h). */
+    const struct mover *mover;          /* of a pipeline; NULL: none */
+    /* Messages of host memory; NULL: the mover does without. */
     void (*start)(struct transport *t, struct message what,
                   const struct memory *m, struct tile tile, enum channel c,
                   int32_t peer);

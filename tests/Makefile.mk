@@ -17,20 +17,24 @@ AM_TESTS_ENVIRONMENT = \
 	export MPIEXEC NPROCS SPAR CMOCKA_MESSAGE_OUTPUT ASAN_OPTIONS;
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
-	%D%/check_stall.t %D%/check_words.t %D%/cudnn.t %D%/decode_strategy.t \
+	%D%/check_stall.t %D%/check_words.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
 	%D%/device.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
-	%D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
+	%D%/lower.t %D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
 	%D%/mutation_hand.t %D%/options.t %D%/oracle.t %D%/position.t \
 	%D%/reduce.t %D%/report.t %D%/ring_options.t %D%/rsa_star.t \
 	%D%/scenario.t %D%/scenario_attention.t %D%/schedule.t %D%/session.t \
-	%D%/simulate.t %D%/simulate_family.t %D%/spool.t %D%/stalls.t \
+	%D%/simulate.t %D%/simulate_device.t %D%/simulate_family.t \
+	%D%/slots.t %D%/spool.t %D%/stalls.t \
 	%D%/tensor.t %D%/trace.t %D%/traps_numbers.t %D%/traps_schedules.t \
 	%D%/units.t %D%/verify.t %D%/yaml.t
-rank_tests = %D%/agree.mpi %D%/execute.mpi
+rank_tests = %D%/agree.mpi %D%/execute.mpi %D%/limits.mpi %D%/transport.mpi
+# What scripts/gpu-test runs: tests that skip where there is no device.
+gpu_tests = %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/device.t \
+	%D%/faults.sh %D%/transport.mpi
 shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
-	%D%/families.sh %D%/golden.sh
+	%D%/families.sh %D%/faults.sh %D%/golden.sh
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
 check_PROGRAMS += $(unit_tests) $(rank_tests)
@@ -50,12 +54,16 @@ on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
 %C%_check_t_SOURCES = %D%/check_test.c
 %C%_check_words_t_SOURCES = %D%/check_words_test.c %D%/mutation.c \
 	%D%/mutation.h %D%/rig.c %D%/rig.h
+%C%_cuda_linear_t_SOURCES = %D%/cuda_linear_test.c \
+	%D%/kernel_linear_problem.h %D%/kernel_tensor.h
+%C%_cuda_t_SOURCES = %D%/cuda_attend_trials.c %D%/cuda_rows_trials.c \
+	%D%/cuda_scores_trials.c %D%/cuda_shape.c %D%/cuda_shape.h \
+	%D%/cuda_test.c %D%/cuda_trial.c %D%/cuda_trial.h
 %C%_cudnn_t_SOURCES = %D%/cudnn_plain.h %D%/cudnn_test.c
 %C%_cudnn_t_LDADD = $(local_archives) $(local_libs)
 if HAVE_CUDA
 nodist_EXTRA_%C%_cudnn_t_SOURCES = dummy.cxx
 endif
-EXTRA_DIST += %D%/bench_cudnn.c
 %C%_decode_strategy_t_SOURCES = %D%/decode_strategy_test.c %D%/rig.c \
 	%D%/rig.h
 %C%_kernel_linear_t_SOURCES = %D%/kernel_linear_test.c \
@@ -70,6 +78,7 @@ EXTRA_DIST += %D%/bench_cudnn.c
 %C%_loopback_broken_t_SOURCES = %D%/loopback_broken_test.c %D%/rig.c \
 	%D%/rig.h
 %C%_loopback_t_SOURCES = %D%/loopback_test.c %D%/rig.c %D%/rig.h
+%C%_lower_t_SOURCES = %D%/lower_test.c %D%/rig.c %D%/rig.h
 %C%_machine_t_SOURCES = %D%/machine_test.c
 %C%_mesh_t_SOURCES = %D%/mesh_test.c %D%/rig.c %D%/rig.h
 %C%_minilm_t_SOURCES = %D%/minilm_test.c
@@ -91,7 +100,11 @@ EXTRA_DIST += %D%/bench_cudnn.c
 %C%_session_t_SOURCES = %D%/session_test.c
 %C%_simulate_family_t_SOURCES = %D%/simulate_family_test.c \
 	%D%/simulate_machine.h
-%C%_simulate_t_SOURCES = %D%/simulate_test.c %D%/simulate_machine.h
+%C%_simulate_device_t_SOURCES = %D%/simulate_device_test.c \
+	%D%/simulate_bench.h %D%/simulate_machine.h
+%C%_simulate_t_SOURCES = %D%/simulate_test.c %D%/simulate_bench.h \
+	%D%/simulate_machine.h
+%C%_slots_t_SOURCES = %D%/slots_test.c
 %C%_stalls_t_SOURCES = %D%/stalls_test.c %D%/rig.c %D%/rig.h
 %C%_tensor_t_SOURCES = %D%/tensor_test.c
 %C%_tensor_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
@@ -112,6 +125,12 @@ EXTRA_DIST += %D%/bench_cudnn.c
 %C%_execute_mpi_SOURCES = %D%/execute_mpi.c %D%/reduce_case.h
 %C%_execute_mpi_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
 %C%_execute_mpi_LDADD = $(on_ranks)
+%C%_limits_mpi_SOURCES = %D%/limits_mpi.c %D%/rig.c %D%/rig.h
+%C%_limits_mpi_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
+%C%_limits_mpi_LDADD = $(on_ranks)
+%C%_transport_mpi_SOURCES = %D%/transport_mpi.c %D%/reduce_case.h
+%C%_transport_mpi_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
+%C%_transport_mpi_LDADD = $(on_ranks)
 
 # check-units, check-ranks: parts of `make check`.  check-full: the whole matrix.
 .PHONY: check-units check-ranks check-full bench golden
@@ -131,9 +150,37 @@ EXTRA_PROGRAMS += %D%/bench_kernel
 %C%_bench_kernel_SOURCES = %D%/bench_kernel.c
 %C%_bench_kernel_CFLAGS = $(AM_CFLAGS) $(OPENBLAS_CFLAGS)
 %C%_bench_kernel_LDADD = $(LDADD) $(OPENBLAS_LIBS)
+EXTRA_PROGRAMS += %D%/bench_predict
+%C%_bench_predict_SOURCES = %D%/bench_predict.c
 EXTRA_PROGRAMS += %D%/bench_precision
 %C%_bench_precision_SOURCES = %D%/bench_precision.c %D%/rig.c %D%/rig.h
-bench: %D%/bench_kernel %D%/bench_precision
+EXTRA_PROGRAMS += %D%/bench_cuda_attention
+%C%_bench_cuda_attention_SOURCES = %D%/bench_cuda_attention.c
+%C%_bench_cuda_attention_CPPFLAGS = $(AM_CPPFLAGS) $(CUDA_CPPFLAGS)
+%C%_bench_cuda_attention_LDADD = $(local_archives) $(local_libs)
+if HAVE_CUDA
+nodist_EXTRA_%C%_bench_cuda_attention_SOURCES = dummy.cxx
+endif
+EXTRA_PROGRAMS += %D%/bench_cuda_linear
+%C%_bench_cuda_linear_SOURCES = %D%/bench_cuda_linear.c
+%C%_bench_cuda_linear_LDADD = $(local_archives) $(local_libs)
+EXTRA_PROGRAMS += %D%/bench_cuda_rows
+%C%_bench_cuda_rows_SOURCES = %D%/bench_cuda_rows.c
+%C%_bench_cuda_rows_LDADD = $(local_archives) $(local_libs)
+EXTRA_PROGRAMS += %D%/bench_loopback
+%C%_bench_loopback_SOURCES = %D%/bench_loopback.c %D%/device_order.c \
+	%D%/device_order.h %D%/rig.c %D%/rig.h
+EXTRA_PROGRAMS += %D%/bench_transport
+%C%_bench_transport_SOURCES = %D%/bench_transport.c
+%C%_bench_transport_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
+%C%_bench_transport_LDADD = $(on_ranks)
+EXTRA_DIST += bench/gpu/linear.py
+bench: %D%/bench_cuda_linear %D%/bench_cuda_rows %D%/bench_kernel \
+	%D%/bench_loopback %D%/bench_precision %D%/bench_transport
 	%D%/bench_kernel
 	%D%/bench_precision
+	%D%/bench_cuda_rows
+	%D%/bench_cuda_linear
+	%D%/bench_loopback
+	$(MPIEXEC) -n 2 %D%/bench_transport
 CLEANFILES += $(EXTRA_PROGRAMS) mpi-tap.lock

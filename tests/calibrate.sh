@@ -17,7 +17,7 @@ judge() {
     fi
 }
 
-echo 1..5
+echo 1..7
 timeout -k 5 300 $MPIEXEC -n 2 "$SPAR" calibrate --quick --head-dims 8 \
     --groups 1 -o "$file" > "$temporary/out" 2> "$temporary/said"
 judge $? "two ranks calibrate"
@@ -44,3 +44,27 @@ timeout -k 5 60 $MPIEXEC -n 2 "$SPAR" calibrate --quick -o "$temporary/new" \
 [ $? -eq 1 ] \
     && grep -q "^spar: $temporary/new: Is a directory" "$temporary/said"
 judge $? "an unwritable output is refused before measuring"
+
+# A GPU measures itself, one rank; what it wrote predicts two ranks that share it.
+gpu=$temporary/gpu.yaml
+if ! "$SPAR" list | grep -q '^  cuda ' \
+    || "$SPAR" list | grep -q '^  cuda .*not here'; then
+    for what in "a GPU calibrates" "ranks of a GPU predicted"; do
+        n=$((n + 1))
+        echo "ok $n - $what # SKIP no CUDA device"
+    done
+    exit 0
+fi
+timeout -k 5 300 $MPIEXEC -n 1 "$SPAR" calibrate --quick --kernel cuda \
+    --head-dims 64 --groups 4 --heads 8 -o "$gpu" \
+    > "$temporary/out" 2> "$temporary/said" \
+    && [ "$(grep -c 'heads: ' "$gpu")" -eq 22 ] && grep -q '^devices: 1' "$gpu" \
+    && grep -q '^processor: "..*"' "$gpu" && grep -q '^versions: "CUDA' "$gpu" \
+    && [ "$(grep -c '{path: ' "$gpu")" -eq 3 ]
+judge $? "a GPU calibrates"
+"$SPAR" sim "$srcdir/scenarios/gpu.yaml" --set run.ranks=2 \
+    --set machine="$gpu" --set run.kernel=cuda -o "$temporary/sim.h5" \
+    --format json > "$temporary/out" 2> "$temporary/said" \
+    && ! grep -q '"predicted_s": null' "$temporary/out" \
+    && grep -q '"predicted_s": [0-9]*\.*[0-9]*[1-9]' "$temporary/out"
+judge $? "ranks of a GPU predicted"

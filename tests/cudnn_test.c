@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The cuDNN backend against the reference backend (fp64), call by call, by the
- * gate of doc/interface.md; prints TAP and needs no test library, so that it
- * can be built on a GPU host (scripts/gpu-cudnn).  Skipped without cuDNN or
- * without a device. */
+ * gate of doc/interface.md, and that its repeatable form is.  Prints TAP.
+ * Skipped without cuDNN or without a device. */
 #include <config.h>
 
 #include <stdio.h>
@@ -20,7 +19,6 @@ int main(void)
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/cudnn_backend.h"
 #include "tests/cudnn_plain.h"
 
 static struct tensor to_device(const struct tensor *t)
@@ -65,6 +63,8 @@ static const struct trial trials[] = {
       STORE, BF, 8, 1, {{ 0, 200, 0, 203, LOW, HIGH }} },
     { "causal", BF, 384, 384, 4, 1, 128, 128, STORE, BF, 8, 1,
       {{ 0, 384, 0, 384, 0, HIGH }} },
+    { "causal, many tiles", BF, 777, 777, 2, 1, 128, 128, STORE, BF, 0, 1,
+      {{ 0, 777, 0, 777, 0, HIGH }} },
     { "causal, more queries than keys", BF, 301, 177, 4, 2, 128, 128, STORE, BF,
       0, 1, {{ 0, 301, 0, 177, 0, HIGH }} },
     { "strictly causal", BF, 300, 300, 4, 2, 128, 128, STORE, BF, 0, 1,
@@ -190,6 +190,21 @@ static void set_global_lse(struct attend_args *a, const struct attend_args *of)
         }
 }
 
+/* The arguments with results of their own, as they are. */
+static struct attend_args with_copies(const struct attend_args *a)
+{
+    struct attend_args b = *a;
+
+    for (int i = 0; i < RESULTS; i++) {
+        struct tensor *r = result_of(&b, i);
+        void *data = xmalloc(bytes_of(r));
+
+        memcpy(data, r->data, bytes_of(r));
+        r->data = data;
+    }
+    return b;
+}
+
 static void truth_of(struct attend_args *truth, int backward)
 {
     if (backward)
@@ -252,33 +267,51 @@ static int compare(struct attend_args *got, struct attend_args *truth,
     return good;
 }
 
-/* Run `kernel` on device copies of the arguments; the results come back into
- * *a. */
-static int run(const struct kernel_backend *kernel, struct attend_args *a,
-               int backward)
+/* Forms of a pass; OWN: of the cuda backend. */
+enum form { OWN, FORWARD, WITH_DELTA, WITH_OUTPUT, REPEATABLE, OWN_BACKWARD,
+            FORMS };
+static const char *const form_names[FORMS] = {
+    "forward by cuda", "forward", "backward by delta", "backward by o",
+    "backward, repeatable", "backward by cuda",
+};
+
+static int is_own(enum form form)
+{
+    return form == OWN || form == OWN_BACKWARD;
+}
+
+/* Run the form on device copies of the arguments; the results come back into
+ * *a.  Why cuDNN did not do it; NULL. */
+static const char *run(struct attend_args *a, enum form form)
 {
     struct tensor *all[] = { &a->q, &a->k, &a->v, &a->d_o, &a->delta, &a->o,
                              &a->lse, &a->dq, &a->dk, &a->dv };
     enum { ALL = sizeof all / sizeof *all };
-    void *host[ALL];
-    int fused;
+    void *host[ALL], *device[ALL];
+    const struct kernel_backend *k = is_own(form) ? &kernel_cuda
+        : form == REPEATABLE ? kernel_repeatable(&kernel_cudnn) : &kernel_cudnn;
+    int backward = form > FORWARD;
+    const char *why;
 
     for (int i = 0; i < ALL; i++) {
         host[i] = all[i]->data;
         *all[i] = to_device(all[i]);
+        device[i] = all[i]->data;
     }
-    fused = cudnn_prepare(a, backward);
+    if (backward && form != WITH_OUTPUT)
+        a->o.data = NULL;
+    why = k->leaves ? k->leaves(a, backward) : "nothing";
     if (backward)
-        kernel->attend_backward(a);
+        k->attend_backward(a);
     else
-        kernel->attend(a);
+        k->attend(a);
     device_cuda.sync();
     for (int i = 0; i < ALL; i++) {
-        device_cuda.get(host[i], all[i]->data, bytes_of(all[i]));
-        device_cuda.free(all[i]->data);
+        device_cuda.get(host[i], device[i], bytes_of(all[i]));
+        device_cuda.free(device[i]);
         all[i]->data = host[i];
     }
-    return fused;
+    return why;
 }
 
 static void free_results(struct attend_args *a)
@@ -287,49 +320,117 @@ static void free_results(struct attend_args *a)
         free(result_of(a, i)->data);
 }
 
-static int pass(const struct trial *t, struct attend_args *a, int backward)
+/* An output of which delta is the row sums, which change. */
+static void set_output(struct attend_args *a)
 {
-    struct attend_args truth = with_results(a, 0), plain = with_results(a, 1);
-    int good, fused;
+    free(a->o.data);
+    a->o = make_random(a->q.dtype, a->q.rows, a->q.heads, a->v.width, 0, 1);
+    a->o.head_first = a->q.head_first;
+    kernel_reference.delta(a->o, a->d_o, a->delta);
+}
 
+static int pass(const struct trial *t, struct attend_args *a, enum form form)
+{
+    int backward = form > FORWARD, fused = !is_own(form) && t->fused;
+
+    if (form == WITH_OUTPUT)
+        set_output(a);
+
+    struct attend_args truth = with_results(a, 0), plain = with_results(a, 1);
+    struct attend_args got = with_copies(a);
     if (backward) {
         memcpy(plain.lse.data, a->lse.data, bytes_of(&a->lse));
         memcpy(truth.lse.data, a->lse.data, bytes_of(&a->lse));
     }
     truth_of(&truth, backward);
     plain_of(&plain, a, backward);
-    fused = run(&kernel_cudnn, a, backward);
-    good = compare(a, &truth, &plain, backward);
-    if (fused != t->fused)
-        printf("#   cuDNN takes it: %d, not %d\n", fused, t->fused);
-    if (!backward)
+    const char *why = run(&got, form);
+    printf("#  %s%s%s\n", form_names[form], why ? ", cuDNN not: " : "",
+           why ? why : "");
+    int good = compare(&got, &truth, &plain, backward);
+    if ((why == NULL) != fused)
+        printf("#   cuDNN takes it: %d, not %d\n", !why, fused);
+    if (form == FORWARD)
         set_global_lse(a, &truth);
     free_results(&truth);
     free_results(&plain);
-    return good && fused == t->fused;
+    free_results(&got);
+    return good && (why == NULL) == fused;
+}
+
+static void free_arguments(struct attend_args *a)
+{
+    free_results(a);
+    free(a->q.data);
+    free(a->k.data);
+    free(a->v.data);
+    free(a->d_o.data);
+    free(a->delta.data);
 }
 
 static int try(const struct trial *t)
 {
     struct attend_args a = arguments(t);
-    int forward, backward;
+    int good = 1;
 
     printf("# %s\n", t->name);
-    forward = pass(t, &a, 0);
-    backward = pass(t, &a, 1);
-    free_results(&a);
-    free(a.q.data);
-    free(a.k.data);
-    free(a.v.data);
-    free(a.d_o.data);
-    free(a.delta.data);
-    return forward && backward;
+    for (enum form f = OWN; f < FORMS; f++)
+        good &= pass(t, &a, f);
+    free_arguments(&a);
+    return good;
 }
 
-int main(void)
+/* ---- The same bits ------------------------------------------------------- */
+
+/* Enough blocks of keys that they finish in another order every time. */
+static const struct trial many_blocks = {
+    "repeatable", BF, 4096, 4096, 8, 2, 128, 128, STORE, BF, 0, 1,
+    {{ 0, 4096, 0, 4096, 0, HIGH }}
+};
+
+static int same_gradients(struct attend_args *a, enum form form, int runs)
+{
+    struct attend_args first = with_copies(a);
+    int same = 1;
+
+    run(&first, form);
+    for (int n = 1; n < runs; n++) {
+        struct attend_args again = with_copies(a);
+
+        run(&again, form);
+        for (int i = DQ; i < RESULTS; i++)
+            same &= !memcmp(result_of(&again, i)->data,
+                            result_of(&first, i)->data,
+                            bytes_of(result_of(&first, i)));
+        free_results(&again);
+    }
+    free_results(&first);
+    return same;
+}
+
+static int is_repeatable(void)
+{
+    struct attend_args a = arguments(&many_blocks);
+    int same;
+
+    for (int64_t r = 0; r < a.lse.rows; r++)
+        for (int32_t h = 0; h < a.lse.heads; h++)
+            put(&a.lse, r, h, 0, 8);
+    same = same_gradients(&a, REPEATABLE, 4);
+    printf("# 4 times the same bits: %d; not asked for: %d\n", same,
+           same_gradients(&a, WITH_DELTA, 4));
+    free_arguments(&a);
+    return same;
+}
+
+/* cudnn.t [FIRST STEP]: every STEP-th trial, for several processes at once; the
+ * last is is_repeatable(). */
+int main(int argc, char **argv)
 {
     enum { TRIALS = sizeof trials / sizeof *trials };
-    int failed = 0;
+    int first = argc > 1 ? atoi(argv[1]) : 0;
+    int step = argc > 2 ? atoi(argv[2]) : 1;
+    int failed = 0, n = 0;
     struct error e;
 
     if (device_cuda.count() == 0) {
@@ -338,15 +439,15 @@ int main(void)
     }
     if (device_cuda.open(0, &e) || kernel_cudnn.available(&e))
         die("%s", e.text);
-    printf("1..%d\n", TRIALS);
-    for (int i = 0; i < TRIALS; i++) {
-        int good = try(&trials[i]);
+    for (int i = first; i <= TRIALS; i += step) {
+        int good = i < TRIALS ? try(&trials[i]) : is_repeatable();
 
-        printf("%sok %d - %s\n", good ? "" : "not ", i + 1, trials[i].name);
+        printf("%sok %d - %s\n", good ? "" : "not ", ++n,
+               i < TRIALS ? trials[i].name : many_blocks.name);
         fflush(stdout);
         failed += !good;
     }
-    printf("# largest error / gate %.2f\n", worst_ratio);
+    printf("1..%d\n# largest error / gate %.2f\n", n, worst_ratio);
     return failed != 0;
 }
 

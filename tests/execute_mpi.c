@@ -7,6 +7,7 @@
 #include "mpi/execute.h"
 #include "mpi/run_internal.h"
 #include "run/compute.h"
+#include "schedule/lower.h"
 #include "strategy/strategy.h"
 
 #include <math.h>
@@ -26,7 +27,7 @@ static uint64_t seed = 5;
 struct rig {
     struct job job;
     struct plan *plan;
-    struct schedule **schedules;
+    struct schedule **schedules, *run;  /* run: mine, executed */
     struct loopback loop;
     struct memory memory;
     struct transport *transport;
@@ -54,6 +55,9 @@ static struct job make_job(int i)
     return job;
 }
 
+/* NULL: schedules are executed as they are. */
+static const struct lower_options *lower;
+
 static int rig_open(struct rig *g, const char *strategy,
                     struct strategy_options o, const struct job *job)
 {
@@ -70,9 +74,11 @@ static int rig_open(struct rig *g, const char *strategy,
     g->transport = transport_create("auto", &device_host,
                                            MPI_COMM_WORLD, &e);
     assert_non_null(g->transport);
-    transport_prepare(g->transport, NULL, g->schedules[rank], NULL, &e);
-    assert_int_equal(memory_create(&g->memory, g->schedules[rank],
-                                   &device_host, 0, &e), 0);
+    g->run = lower ? schedule_lower(g->schedules[rank], lower)
+                   : g->schedules[rank];
+    transport_prepare(g->transport, NULL, g->run, NULL, &e);
+    assert_int_equal(memory_create(&g->memory, g->run, &device_host, 0, &e),
+                     0);
     memory_poison(&g->memory);
     memory_load(&g->memory, input_seeded, &seed);
     assert_int_equal(loopback_create(
@@ -95,6 +101,8 @@ static void rig_destroy(struct rig *g)
     transport_destroy(g->transport);
     loopback_destroy(&g->loop);
     memory_destroy(&g->memory);
+    if (lower)
+        schedule_destroy(g->run);
     for (int32_t r = 0; r < ranks; r++)
         schedule_destroy(g->schedules[r]);
     free(g->schedules);
@@ -131,8 +139,7 @@ static void execute_equals_loopback(void **state)
                                              .jitter_seed = jitter,
                                              .stall_seconds = 60 };
                 memory_poison(&g.memory);
-                int64_t sent = execute(g.schedules[rank], &g.memory,
-                                       g.transport, &o);
+                int64_t sent = execute(g.run, &g.memory, g.transport, &o);
                 assert_int_equal(sent, plan_bytes_expected(g.plan, rank));
                 same_outputs(&g);
             }
@@ -241,13 +248,24 @@ static void other_kinds(void **state)
                                          .jitter_seed = jitter,
                                          .stall_seconds = 60 };
             memory_poison(&g.memory);
-            assert_int_equal(execute(g.schedules[rank], &g.memory, g.transport,
-                                     &o), plan_bytes_expected(g.plan, rank));
+            assert_int_equal(execute(g.run, &g.memory, g.transport, &o),
+                             plan_bytes_expected(g.plan, rank));
             near_outputs(&g);
         }
         rig_destroy(&g);
         job_clear(&job);
     }
+}
+
+/* The same, staged: pieces and messages of what each lane stages. */
+static void lowered(void **state)
+{
+    static const struct lower_options some = { 900, 4 };
+
+    lower = &some;
+    execute_equals_loopback(state);
+    other_kinds(state);
+    lower = NULL;
 }
 
 /* A replica that differs from the others shows up at rank 0, whoever has it; so
@@ -445,6 +463,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(execute_equals_loopback),
         cmocka_unit_test(other_kinds),
+        cmocka_unit_test(lowered),
         cmocka_unit_test(replicas_are_collected),
         cmocka_unit_test(spans_are_recorded),
         cmocka_unit_test(unknown_transport),

@@ -22,7 +22,7 @@ static struct surface_point points[] = {
     { 512, 64, 7e-6 }, { 512, 256, 22e-6 }, { 512, 4096, 300e-6 },
 };
 static struct surface grid = { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64,
-                               1, 6, points };
+                               1, 6, points, 0, 0, 0 };
 
 static void interpolates(void **state)
 {
@@ -73,18 +73,23 @@ static void chooses_surface(void **state)
     struct surface_point p[] = { { 1, 1, 1 }, { 1, 1, 2 }, { 1, 1, 3 },
                                  { 1, 1, 4 } };
     struct surface s[] = {
-        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 1, 1, &p[0] },
-        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 8, 1, &p[1] },
-        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 128, 128, 1, 1, &p[2] },
-        { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 128, 128, 1, 1, &p[3] },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 1, 1, &p[0], 0, 0,
+          0 },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 8, 1, &p[1], 0, 0,
+          0 },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 128, 128, 1, 1, &p[2], 0, 0,
+          0 },
+        { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 128, 128, 1, 1, &p[3], 0,
+          0, 0 },
     };
     struct machine m = { .n_surfaces = 4, .surfaces = s };
     struct error e;
 
     (void)state;
 #define SECONDS(kernel, dtype, D, group) \
-    machine_block_seconds(&m, "attend", kernel, dtype, BLOCK_FULL, D, D, \
-                          group, 1, 1)
+    machine_block_seconds(&m, "attend", kernel, \
+                          &(struct block_shape){ dtype, D, D, group, 1 }, \
+                          BLOCK_FULL, 1, 1)
     assert_near(SECONDS("cpu", DTYPE_FP32, 64, 2), 1, 0);
     assert_near(SECONDS("cpu", DTYPE_FP32, 64, 4), 2, 0);
     assert_near(SECONDS("cpu", DTYPE_BF16, 128, 8), 3, 0);
@@ -94,9 +99,10 @@ static void chooses_surface(void **state)
     assert_near(SECONDS("none", DTYPE_FP32, 64, 1), 0, 0);
 #undef SECONDS
     /* No causal surface: the visible pairs at the full block's rate. */
-    assert_near(machine_block_seconds(&m, "attend", "cpu", DTYPE_FP32,
-                                      BLOCK_CAUSAL, 64, 64, 1, 9, 9), 45,
-                1e-12);
+    assert_near(machine_block_seconds(&m, "attend", "cpu",
+                                      &(struct block_shape){ DTYPE_FP32, 64,
+                                                             64, 1, 1 },
+                                      BLOCK_CAUSAL, 9, 9), 45, 1e-12);
     assert_int_equal(machine_has_surface(&m, "attend", "cuda", &e), 0);
     assert_int_equal(machine_has_surface(&m, "attend_backward", "cpu", &e),
                      -1);
@@ -175,13 +181,15 @@ static char *written(const struct machine *m)
 static struct rate_point slow[] = { { 64, 1e9 } };
 static struct rate_point fast[] = { { 16, 1e9 }, { 64, 4e9 }, { 256, 2e9 } };
 static struct rate rates[] = {
-    { "state", "cpu", DTYPE_BF16, 64, 64, 1, slow },
-    { "state", "cpu", DTYPE_FP32, 64, 32, 3, fast },
+    { "state", "cpu", DTYPE_BF16, 64, 64, 1, slow, 0 },
+    { "state", "cpu", DTYPE_FP32, 64, 32, 3, fast, 0 },
 };
 
 static void rates_interpolate(void **state)
 {
     struct machine m = { .n_rates = 2, .rates = rates };
+    struct block_shape fp32 = { DTYPE_FP32, 128, 128, 1, 1 };
+    struct block_shape bf16 = { DTYPE_BF16, 8, 8, 1, 1 };
     const struct { int64_t rows; double flops; } cases[] = {
         { 1, 1e9 }, { 16, 1e9 }, { 32, 2e9 }, { 64, 4e9 },
         { 128, 4e9 / sqrt(2) }, { 256, 2e9 }, { 1 << 20, 2e9 },
@@ -189,13 +197,58 @@ static void rates_interpolate(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_near(machine_rate(&m, "state", "cpu", DTYPE_FP32, 128, 128,
+        assert_near(machine_rate(&m, "state", "cpu", &fp32,
                                  cases[i].rows), cases[i].flops, 1e-12);
-    assert_near(machine_rate(&m, "state", NULL, DTYPE_BF16, 8, 8, 1000), 1e9,
+    assert_near(machine_rate(&m, "state", NULL, &bf16, 1000), 1e9,
                 1e-12);
-    assert_true(machine_rate(&m, "scores", "cpu", DTYPE_FP32, 64, 64, 64) == 0);
-    assert_true(machine_rate(&m, "state", "cuda", DTYPE_FP32, 64, 64, 64)
-                == 0);
+    assert_true(machine_rate(&m, "scores", "cpu", &fp32, 64) == 0);
+    assert_true(machine_rate(&m, "state", "cuda", &fp32, 64) == 0);
+}
+
+/* ---- Copies ------------------------------------------------------------- */
+
+static struct copy_point blocks[] = { { 256, 1e11 }, { 1 << 20, 4e11 } };
+static struct copy copies[] = { { COPY_DEVICE, 2, blocks },
+                                { COPY_FROM_HOST, 1, blocks } };
+
+static void copies_interpolate(void **state)
+{
+    struct machine m = { .n_copies = 2, .copies = copies };
+
+    (void)state;
+    assert_near(machine_copy_bandwidth(&m, COPY_DEVICE, 256), 1e11, 0);
+    assert_near(machine_copy_bandwidth(&m, COPY_DEVICE, 64), 2.5e10, 1e-12);
+    assert_near(machine_copy_bandwidth(&m, COPY_DEVICE, 16384), 2e11, 1e-12);
+    assert_near(machine_copy_bandwidth(&m, COPY_DEVICE, 1 << 30), 4e11, 0);
+    assert_true(machine_copy_bandwidth(&m, COPY_PEER, 256) == 0);
+}
+
+/* All heads at once: the nearest number of heads. */
+static void chooses_heads(void **state)
+{
+    struct surface_point p[] = { { 1, 1, 1 }, { 1, 1, 2 }, { 1, 1, 3 } };
+    struct surface s[] = {
+        { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 4, 1, &p[0], 32, 0,
+          0 },
+        { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 4, 1, &p[1], 8, 0,
+          0 },
+        { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 1, 1, &p[2], 32, 0,
+          0 },
+    };
+    struct machine m = { .n_surfaces = 3, .surfaces = s };
+    static const struct { int64_t group, heads; double seconds; } cases[] = {
+        { 4, 32, 1 }, { 4, 20, 1 }, { 4, 12, 2 }, { 4, 4, 2 }, { 1, 32, 3 },
+        { 1, 64, 3 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct block_shape shape = { DTYPE_BF16, 64, 64, cases[i].group,
+                                     cases[i].heads };
+        assert_near(machine_block_seconds(&m, "attend", "cuda", &shape,
+                                          BLOCK_FULL, 1, 1),
+                    cases[i].seconds, 0);
+    }
 }
 
 static void round_trip(void **state)
@@ -218,6 +271,7 @@ static void round_trip(void **state)
 
     (void)state;
     char *once = written(&m);
+    assert_null(strstr(once, "enqueue"));
     struct machine *back = parse(once, &e);
     if (back == NULL)
         fail_msg("%s", e.text);
@@ -236,6 +290,51 @@ static void round_trip(void **state)
     machine_destroy(back);
     free(once);
     free(twice);
+}
+
+/* What devices have besides. */
+static void round_trip_device(void **state)
+{
+    struct surface at_once = grid;
+    struct rate merges = rates[1];
+    struct machine m = {
+        .name = "pair", .cores = 4, .devices = 2, .enqueue = 4e-6,
+        .event_latency = 3e-6, .push_overhead = 2e-6, .attend_beside = 1.04,
+        .bytes_beside = 1.25, .n_copies = 2, .copies = copies,
+        .n_surfaces = 1, .surfaces = &at_once, .n_rates = 1, .rates = &merges
+    };
+    struct error e;
+
+    (void)state;
+    at_once.block = BLOCK_CORNER;
+    at_once.heads = 32;
+    at_once.store_fp32 = 1e-12;
+    at_once.update = 4e-12;
+    strcpy(merges.op, "merge");
+    merges.heads = 16;
+    char *text = written(&m);
+    struct machine *back = parse(text, &e);
+    if (back == NULL)
+        fail_msg("%s", e.text);
+    char *again = written(back);
+    assert_string_equal(text, again);
+    assert_int_equal(back->devices, 2);
+    assert_true(back->enqueue == m.enqueue);
+    assert_true(back->event_latency == m.event_latency);
+    assert_true(back->push_overhead == m.push_overhead);
+    assert_true(back->attend_beside == m.attend_beside);
+    assert_true(back->bytes_beside == m.bytes_beside);
+    assert_int_equal(back->n_copies, 2);
+    assert_int_equal(back->copies[1].path, COPY_FROM_HOST);
+    assert_memory_equal(back->copies[0].points, blocks, sizeof blocks);
+    assert_int_equal(back->surfaces[0].block, BLOCK_CORNER);
+    assert_int_equal(back->surfaces[0].heads, 32);
+    assert_true(back->surfaces[0].store_fp32 == 1e-12);
+    assert_true(back->surfaces[0].update == 4e-12);
+    assert_int_equal(back->rates[0].heads, 16);
+    machine_destroy(back);
+    free(text);
+    free(again);
 }
 
 static void units(void **state)
@@ -303,6 +402,20 @@ static void bad_files(void **state)
         { RATE "points: [[1, 1, 1]]}\n", "needs [rows, flop/s]" },
         { RATE "points: [[1, 0]]}\n", "rates.0.points: \"0\"" },
         { RATE "points: [[2, 1], [1, 1]]}\n", "out of place" },
+        { SURFACE "heads: 0, points: [[1, 1, 1]]}\n", "surfaces.0.heads" },
+        { SURFACE "update: -1, points: [[1, 1, 1]]}\n", "surfaces.0.update" },
+        { "name: a\ncores: 1\ndevices: -1\n", "m.yaml:3:10: devices" },
+        { "name: a\ncores: 1\nenqueue: soon\n", "m.yaml:3:10: enqueue" },
+        { "name: a\ncores: 1\ncopies: [{path: up, points: [[1, 1]]}]\n",
+          "copies.0.path: \"up\" is not one of" },
+        { "name: a\ncores: 1\ncopies: [{points: [[1, 1]]}]\n",
+          "copies.0.path: missing" },
+        { "name: a\ncores: 1\ncopies: [{path: peer}]\n",
+          "copies.0.points: missing" },
+        { "name: a\ncores: 1\ncopies: [{path: peer, points: [1]}]\n",
+          "needs [bytes of a block, B/s]" },
+        { "name: a\ncores: 1\ncopies: [{path: peer, points: [[8, 1], [8, 2]]"
+          "}]\n", "copies.0.points: out of place" },
         { "name: a\ncores: 1\nrates: [{op: attend, kernel: cpu, head_dim: 8, "
           "points: [[1, 1]]}]\n", "rates.0.op: \"attend\" is not one of" },
         { "name: a\ncores: 1\nrates: [{op: state}]\n",
@@ -360,7 +473,9 @@ int main(void)
         cmocka_unit_test(interpolates), cmocka_unit_test(squares),
         cmocka_unit_test(monotone),
         cmocka_unit_test(chooses_surface), cmocka_unit_test(fits_segments),
-        cmocka_unit_test(cross_validates), cmocka_unit_test(rates_interpolate), cmocka_unit_test(round_trip),
+        cmocka_unit_test(cross_validates), cmocka_unit_test(rates_interpolate),
+        cmocka_unit_test(copies_interpolate), cmocka_unit_test(chooses_heads),
+        cmocka_unit_test(round_trip), cmocka_unit_test(round_trip_device),
         cmocka_unit_test(units), cmocka_unit_test(bad_files),
         cmocka_unit_test(this_node),
     };

@@ -69,6 +69,11 @@ int rig_create(struct rig *g, const struct trial *t)
     g->schedules = xcalloc((size_t)t->ranks, sizeof *g->schedules);
     for (int32_t r = 0; r < t->ranks; r++)
         g->schedules[r] = plan_build(g->plan, r);
+    for (int32_t r = 0; t->lower && r < t->ranks; r++) {
+        struct schedule *logical = g->schedules[r];
+        g->schedules[r] = schedule_lower(logical, t->lower);
+        schedule_destroy(logical);
+    }
     return 1;
 }
 

@@ -8,6 +8,7 @@
 #include "run/compute.h"
 #include "run/verify.h"
 #include "schedule/check.h"
+#include "schedule/lower.h"
 #include "strategy/strategy.h"
 
 /* What is tried; what is 0 is the default of a scenario, but for wire_partial
@@ -29,6 +30,7 @@ struct trial {
     int64_t queries;
     enum verify_mode verify;
     row_fn row;                 /* inputs; NULL: seeded */
+    const struct lower_options *lower;  /* schedules are lowered; NULL: not */
 };
 
 void trial_text(const struct trial *t, char *text, size_t size);

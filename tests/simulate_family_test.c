@@ -7,9 +7,9 @@
 
 static struct rate_point points[] = { { 16, 1e9 }, { 64, 4e9 } };
 static struct rate rates[] = {
-    { "state", "cpu", DTYPE_FP32, 8, 8, 2, points },
-    { "linear_intra", "cpu", DTYPE_FP32, 8, 8, 1, points },
-    { "linear_inter", "cpu", DTYPE_FP32, 8, 8, 1, points + 1 },
+    { "state", "cpu", DTYPE_FP32, 8, 8, 2, points, 0 },
+    { "linear_intra", "cpu", DTYPE_FP32, 8, 8, 1, points, 0 },
+    { "linear_inter", "cpu", DTYPE_FP32, 8, 8, 1, points + 1, 0 },
 };
 
 /* LASP: state and intra at all ranks at once, the first message meanwhile, then

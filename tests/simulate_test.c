@@ -4,7 +4,8 @@
  * visible pair, 1 GB/s, nothing else unless a case says so. */
 #include <config.h>
 
-#include "simulate_machine.h"
+#include "schedule/lower.h"
+#include "simulate_bench.h"
 
 /* ---- Whole strategies --------------------------------------------------- */
 
@@ -134,79 +135,6 @@ static void scatter_sums(void **state)
 
 /* ---- Schedules by hand -------------------------------------------------- */
 
-struct bench {
-    struct pool *pool;
-    struct job job;
-    struct schedule *s[3];
-    struct tile q[3], k[3], v[3], o[3], lse[3], a[3], b[3];
-    int32_t ranks;
-};
-
-static struct tile rows_of(struct schedule *s, const char *label, int64_t rows,
-                           int32_t width)
-{
-    struct buffer b = { .role = ROLE_SCRATCH, .dtype = DTYPE_FP32, .map = -1,
-                        .rows = rows, .heads = 1, .width = width };
-
-    return tile_whole(s, schedule_buffer(s, label, b));
-}
-
-/* Two message buffers a, b of 1000 x 25 words: 100 us at 1 GB/s. */
-static void bench_open(struct bench *t, int32_t ranks)
-{
-    *t = (struct bench){ .pool = pool_create(), .ranks = ranks };
-    t->job = make_job(1, 1, 1000, MASK_FULL, PASS_FORWARD);
-    for (int i = 0; i < ranks; i++) {
-        struct schedule *s = t->s[i] = schedule_create(t->pool, &t->job,
-                                                       ranks, i);
-        t->q[i] = rows_of(s, "q", 1000, 8);
-        t->k[i] = rows_of(s, "k", 1000, 8);
-        t->v[i] = rows_of(s, "v", 1000, 8);
-        t->o[i] = rows_of(s, "o", 1000, 8);
-        t->lse[i] = rows_of(s, "lse", 1000, 1);
-        t->a[i] = rows_of(s, "a", 1000, 25);
-        t->b[i] = rows_of(s, "b", 1000, 25);
-    }
-}
-
-static void bench_close(struct bench *t)
-{
-    for (int i = 0; i < t->ranks; i++)
-        schedule_destroy(t->s[i]);
-    job_clear(&t->job);
-    pool_destroy(t->pool);
-}
-
-/* An attend of 1000 x keys pairs: `keys` us. */
-static void attend_keys(struct bench *t, int rank, int64_t keys)
-{
-    struct segment g = { 0, 1000, 0, keys, BAND_LOW, BAND_HIGH };
-
-    schedule_attend(t->s[rank], "", t->q[rank], t->k[rank], t->v[rank],
-                    t->o[rank], t->lse[rank], ACCESS_WRITE, &g, 1);
-}
-
-static void move(struct bench *t, int from, struct tile out, int to,
-                 struct tile in)
-{
-    schedule_send(t->s[from], "x", CHANNEL_KV, to, &out, 1);
-    schedule_recv(t->s[to], "x", CHANNEL_KV, from, &in, 1);
-}
-
-static struct simulate_result bench_run(struct bench *t,
-                                        const struct machine *m,
-                                        const char *network)
-{
-    struct simulate_options o = { .network = network_find(network),
-                                  .entry = 7, .record = 1 };
-    struct simulate_result r;
-
-    for (int i = 0; i < t->ranks; i++)
-        schedule_freeze(t->s[i]);
-    simulate((const struct schedule *const *)t->s, t->ranks, m, &o, &r);
-    return r;
-}
-
 static void loggp_message(void **state)
 {
     struct machine m = unit_machine();
@@ -310,6 +238,46 @@ static void copy_lane(void **state)
 }
 
 /* Everybody passes on what has yet to arrive. */
+/* A message of 100 kB in pieces of 10 rows, 1 kB: copies to and from the host
+ * at 2 GB/s, 0.5 us each, hide under the messages but for the first and the
+ * last; with one buffer a side all three take turns. */
+static void staged(void **state)
+{
+    static struct copy_point at = { 1, 2e9 };
+    static struct copy copies[] = { { COPY_TO_HOST, 1, &at },
+                                    { COPY_FROM_HOST, 1, &at } };
+    struct machine m = unit_machine();
+    struct simulate_options o = { .network = network_find("loggp"),
+                                  .record = 1 };
+
+    (void)state;
+    m.copies = copies;
+    m.n_copies = 2;
+    for (int32_t slots = 1; slots <= 4; slots += 3) {
+        struct lower_options how = { 1000, slots };
+        struct simulate_result r;
+        struct schedule *low[2];
+        struct bench t;
+        bench_open(&t, 2);
+        move(&t, 0, t.a[0], 1, t.a[1]);
+        for (int i = 0; i < 2; i++) {
+            schedule_freeze(t.s[i]);
+            low[i] = schedule_lower(t.s[i], &how);
+        }
+        simulate((const struct schedule *const *)low, 2, &m, &o, &r);
+        assert_false(r.deadlock);
+        assert_seconds(r.seconds, slots == 1 ? 100 * 2e-6 - 0.5e-6 * 99
+                       : 0.5e-6 + 100 * 1e-6 + 0.5e-6);
+        assert_int_equal(r.n_spans, 2);         /* of the logical ops */
+        assert_int_equal(r.spans[1].lane, LANE_RECV(CHANNEL_KV));
+        assert_int_equal(r.spans[0].end, r.spans[1].end - 500);
+        simulate_result_clear(&r);
+        for (int i = 0; i < 2; i++)
+            schedule_destroy(low[i]);
+        bench_close(&t);
+    }
+}
+
 static void deadlock(void **state)
 {
     struct machine m = unit_machine();
@@ -388,8 +356,9 @@ static void bands(void **state)
     struct surface_point full[] = { { 100, 1, 1e-6 }, { 100, 100, 100e-6 } };
     struct surface_point square = { 100, 100, 80e-6 };  /* 29.5 us of edge */
     struct surface two[] = {
-        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 2, full },
-        { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &square },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 2, full, 0, 0, 0 },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &square, 0, 0,
+          0 },
     };
     struct machine m = { .n_surfaces = 2, .surfaces = two };
     const struct { struct segment g; double seconds; } cases[] = {
@@ -439,7 +408,8 @@ int main(void)
         cmocka_unit_test(gather_then_attend), cmocka_unit_test(all_to_all),
         cmocka_unit_test(scatter_sums), cmocka_unit_test(loggp_message),
         cmocka_unit_test(overlap_known), cmocka_unit_test(shared_core),
-        cmocka_unit_test(copy_lane), cmocka_unit_test(deadlock),
+        cmocka_unit_test(copy_lane), cmocka_unit_test(staged),
+        cmocka_unit_test(deadlock),
         cmocka_unit_test(unmatched), cmocka_unit_test(lanes_in_order),
         cmocka_unit_test(bands), cmocka_unit_test(not_ready),
     };

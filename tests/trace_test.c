@@ -18,6 +18,7 @@ static const char *names[] = { "forward.own", "forward.kv.send",
 static const char *kinds[] = { "attend", "send" };
 static const char *lanes[] = { "compute", "copy", "kv.send" };
 static const char *hosts[] = { "node0", "node1" };
+static const char *slots[] = { "CPUs 0-3", "0000:18:00.0 GPU-1" };
 static const struct trace_clock clocks[] = { { 0, 0, 0 }, { 12.5, -3, 40 } };
 static struct op_record rank0[] = { { 0, 0, 0, -1, 0, 1e9 },
                                     { 1, 1, 0, 1, 4096, 0 },
@@ -64,6 +65,7 @@ static struct trace make_trace(int simulated)
         .command = "spar run x.yaml", .machine = "", .versions = "MPICH 4.0.2",
         .n_names = 5, .n_kinds = 2, .n_lanes = 3, .names = names,
         .kinds = kinds, .lanes = lanes, .ranks = 2, .hosts = hosts,
+        .slots = simulated ? NULL : slots,
         .clocks = clocks, .n_entries = 2, .entries = entries,
         .n_spans = simulated ? 4 : 9,
         .spans = simulated ? predicted_spans : measured_spans,
@@ -111,6 +113,7 @@ static void trace_round_trip(void **state)
     assert_string_equal(u->lanes[2], "kv.send");
     assert_int_equal(u->ranks, 2);
     assert_string_equal(u->hosts[1], "node1");
+    assert_string_equal(u->slots[1], slots[1]);
     assert_memory_equal(u->clocks, clocks, sizeof clocks);
     assert_int_equal(u->n_spans, 9);
     assert_memory_equal(u->spans, measured_spans, sizeof measured_spans);
@@ -443,7 +446,9 @@ static void summary_numbers(void **state)
     FILE *out = open_memstream(&text, &size);
     assert_int_equal(trace_summary(path, 0, out, &e), 0);
     fclose(out);
-    assert_text(text, "a.h5: measured, 2 ranks, 9 spans\n");
+    assert_text(text, "a.h5: measured, 2 ranks, 9 spans\n"
+                      "  rank 0 on CPUs 0-3 of node0\n"
+                      "  rank 1 on 0000:18:00.0 GPU-1 of node1\n");
     assert_text(text, "median 310 us of 3, traced 350 us");
     assert_text(text, "      0       4        6      200 us         30 us"
                       "       20 us       75 us  node0            "
@@ -454,6 +459,7 @@ static void summary_numbers(void **state)
     fclose(out);
     assert_text(text, "\"last_op\": \"forward.step1\"");
     assert_text(text, "\"busy_s\": 0.0002,");
+    assert_text(text, "\"slot\": \"0000:18:00.0 GPU-1\"");
     free(text);
     assert_int_equal(trace_summary(in_folder("none.h5"), 0, stdout, &e), -1);
     assert_text(e.text, "none.h5: No such file");

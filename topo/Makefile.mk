@@ -8,5 +8,11 @@ libtopo_a_SOURCES = \
 	%D%/machine_fields.c \
 	%D%/machine_fields.h \
 	%D%/machine_read.c \
-	%D%/machine_write.c
+	%D%/machine_reader.h \
+	%D%/machine_tables.c \
+	%D%/machine_write.c \
+	%D%/near.c \
+	%D%/slots.c \
+	%D%/slots.h \
+	%D%/topology.h
 libtopo_a_CFLAGS = $(AM_CFLAGS) $(HWLOC_CFLAGS)

@@ -4,13 +4,13 @@
 #include <config.h>
 
 #include "topo/machine.h"
+#include "topo/topology.h"
 
-#include <hwloc.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-static hwloc_topology_t topology_load(int devices)
+hwloc_topology_t topology_load(int devices)
 {
     hwloc_topology_t t;
 
@@ -148,8 +148,7 @@ int topo_print(int json, FILE *out, struct error *e)
 
 /* ---- Cores -------------------------------------------------------------- */
 
-/* The PUs that this process may run on; caller frees. */
-static hwloc_bitmap_t usable(hwloc_topology_t t)
+hwloc_bitmap_t topology_usable(hwloc_topology_t t)
 {
     hwloc_bitmap_t set = hwloc_bitmap_alloc();
 
@@ -182,7 +181,7 @@ int topo_cores(void)
         return cores;
     if ((t = topology_load(0)) == NULL)
         return cores = 1;
-    hwloc_bitmap_t set = usable(t);
+    hwloc_bitmap_t set = topology_usable(t);
     cores = cores_in(t, set);
     hwloc_bitmap_free(set);
     hwloc_topology_destroy(t);
@@ -213,7 +212,7 @@ int topo_bind(int index)
 
     if (t == NULL)
         return 0;
-    hwloc_bitmap_t set = usable(t);
+    hwloc_bitmap_t set = topology_usable(t);
     /* A launcher that chose has left fewer than all. */
     if (hwloc_bitmap_isequal(set, hwloc_topology_get_allowed_cpuset(t))) {
         hwloc_obj_t core = core_at(t, set, index);

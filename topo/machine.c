@@ -11,12 +11,18 @@
 
 const char *const block_names[] = {
     [BLOCK_FULL] = "full", [BLOCK_CAUSAL] = "causal", [BLOCK_FEW] = "few",
-    [BLOCK_KINDS] = NULL
+    [BLOCK_CORNER] = "corner", [BLOCK_KINDS] = NULL
 };
 const char *const rate_ops[] = {
     "scores", "weigh", "weigh_transposed", "state", "linear_intra",
     "linear_inter", "linear_intra_backward", "linear_inter_dq",
-    "linear_inter_dkv", "softmax", "softmax_backward", NULL
+    "linear_inter_dkv", "softmax", "softmax_backward", "delta", "merge", "sum",
+    "copy", NULL
+};
+const char *const copy_names[] = {
+    [COPY_DEVICE] = "device", [COPY_PEER] = "peer",
+    [COPY_TO_HOST] = "to_host", [COPY_FROM_HOST] = "from_host",
+    [COPY_PATHS] = NULL
 };
 
 void machine_destroy(struct machine *m)
@@ -29,6 +35,9 @@ void machine_destroy(struct machine *m)
     for (int64_t i = 0; i < m->n_rates; i++)
         free(m->rates[i].points);
     free(m->rates);
+    for (int64_t i = 0; i < m->n_copies; i++)
+        free(m->copies[i].points);
+    free(m->copies);
     free(m->link.segments);
     free(m->versions);
     free(m->created);
@@ -37,8 +46,14 @@ void machine_destroy(struct machine *m)
 
 static double block_pairs(enum block_kind block, int64_t q, int64_t k)
 {
-    return block == BLOCK_CAUSAL ? 0.5 * (double)q * (double)(q + 1)
-                                 : (double)q * (double)k;
+    int64_t rows = min64(q, k);         /* that see some key but not all */
+
+    if (block == BLOCK_CAUSAL)
+        return 0.5 * (double)q * (double)(q + 1);
+    if (block == BLOCK_CORNER)
+        return (double)rows * (double)(k - rows)
+            + 0.5 * (double)rows * (double)(rows + 1);
+    return (double)q * (double)k;
 }
 
 /* ---- One surface -------------------------------------------------------- */
@@ -105,21 +120,31 @@ static double square_seconds(const struct surface *s, int64_t n)
                  : s->points[i].seconds;
 }
 
+/* Between a point and the next one of its row of the grid.  Of corners it is
+ * the seconds of a pair that vary slowly. */
+static double row_value(const struct surface *s, const struct surface_point *p,
+                        double weight)
+{
+    double value[2] = { 0 };
+
+    for (int i = 0; i < (weight > 0 ? 2 : 1); i++)
+        value[i] = p[i].seconds / (s->block == BLOCK_CORNER
+                                   ? block_pairs(s->block, p[i].q, p[i].k) : 1);
+    return blend(value[0], value[1], weight);
+}
+
 static double grid_seconds(const struct surface *s, int64_t q, int64_t k)
 {
     int64_t width = grid_width(s), i, j;
     double v = locate(s->points, s->n / width, width, 0, q, &i);
     double w = locate(s->points, width, 1, 1, k, &j);
     const struct surface_point *at = s->points + i * width + j;
-    double low = w > 0 ? blend(at[0].seconds, at[1].seconds, w)
-                       : at->seconds;
+    double value = row_value(s, at, w);
 
-    if (v <= 0)
-        return low;
-    at += width;
-    double high = w > 0 ? blend(at[0].seconds, at[1].seconds, w)
-                        : at->seconds;
-    return blend(low, high, v);
+    if (v > 0)
+        value = blend(value, row_value(s, at + width, w), v);
+    return s->block == BLOCK_CORNER ? value * block_pairs(s->block, q, k)
+                                    : value;
 }
 
 double surface_seconds(const struct surface *s, int64_t q, int64_t k)
@@ -164,10 +189,10 @@ static double log_distance(double a, double b)
     return fabs(log2(a / b));
 }
 
-static const struct surface *nearest(const struct machine *m, const char *op,
-                                     const char *kernel, enum dtype dtype,
-                                     enum block_kind block, int64_t head_dim,
-                                     int64_t value_dim, int64_t group)
+const struct surface *machine_surface(const struct machine *m, const char *op,
+                                      const char *kernel,
+                                      const struct block_shape *x,
+                                      enum block_kind block)
 {
     const struct surface *best = NULL;
     double shortest = INFINITY;
@@ -180,10 +205,12 @@ static const struct surface *nearest(const struct machine *m, const char *op,
             kernel = s->kernel;
         if (strcmp(s->kernel, kernel) != 0)
             continue;
-        double d = 100.0 * (s->dtype != dtype)
-            + 10 * log_distance(pair_work(op, head_dim, value_dim),
+        double d = 100.0 * (s->dtype != x->dtype)
+            + 10 * log_distance(pair_work(op, x->head_dim, x->value_dim),
                                 pair_work(op, s->head_dim, s->value_dim))
-            + log_distance((double)group, (double)s->group);
+            + log_distance((double)x->group, (double)s->group);
+        if (s->heads)
+            d += log_distance((double)x->heads, (double)s->heads);
         if (d < shortest) {
             shortest = d;
             best = s;
@@ -195,7 +222,9 @@ static const struct surface *nearest(const struct machine *m, const char *op,
 int machine_has_surface(const struct machine *m, const char *op,
                         const char *kernel, struct error *e)
 {
-    if (nearest(m, op, kernel, DTYPE_FP32, BLOCK_FULL, 64, 64, 1))
+    const struct block_shape any = { DTYPE_FP32, 64, 64, 1, 1 };
+
+    if (machine_surface(m, op, kernel, &any, BLOCK_FULL))
         return 0;
     if (any_kernel(kernel))
         return fail(e, "machine %s: no surface of %s", m->name, op);
@@ -204,26 +233,22 @@ int machine_has_surface(const struct machine *m, const char *op,
 }
 
 double machine_block_seconds(const struct machine *m, const char *op,
-                             const char *kernel, enum dtype dtype,
-                             enum block_kind block, int64_t head_dim,
-                             int64_t value_dim, int64_t group, int64_t q,
-                             int64_t k)
+                             const char *kernel, const struct block_shape *x,
+                             enum block_kind block, int64_t q, int64_t k)
 {
     if (q <= 0 || k <= 0)
         return 0;
-    const struct surface *s = nearest(m, op, kernel, dtype, block, head_dim,
-                                      value_dim, group);
+    const struct surface *s = machine_surface(m, op, kernel, x, block);
     double pairs = 1;
     if (s == NULL && block != BLOCK_FULL) {
         /* Nothing measured: the rate of a full block. */
-        s = nearest(m, op, kernel, dtype, BLOCK_FULL, head_dim, value_dim,
-                    group);
+        s = machine_surface(m, op, kernel, x, BLOCK_FULL);
         pairs = block_pairs(block, q, k) / block_pairs(BLOCK_FULL, q, k);
     }
     if (s == NULL)
         return 0;
     return surface_seconds(s, q, k) * pairs
-        * pair_work(op, head_dim, value_dim)
+        * pair_work(op, x->head_dim, x->value_dim)
         / pair_work(op, s->head_dim, s->value_dim);
 }
 
@@ -231,8 +256,7 @@ double machine_block_seconds(const struct machine *m, const char *op,
 
 static const struct rate *nearest_rate(const struct machine *m,
                                        const char *op, const char *kernel,
-                                       enum dtype dtype, int64_t head_dim,
-                                       int64_t value_dim)
+                                       const struct block_shape *x)
 {
     const struct rate *best = NULL;
     double shortest = INFINITY;
@@ -245,9 +269,9 @@ static const struct rate *nearest_rate(const struct machine *m,
             kernel = r->kernel;
         if (strcmp(r->kernel, kernel) != 0)
             continue;
-        double d = 100.0 * (r->dtype != dtype)
-            + log_distance((double)head_dim, (double)r->head_dim)
-            + log_distance((double)value_dim, (double)r->value_dim);
+        double d = 100.0 * (r->dtype != x->dtype)
+            + log_distance((double)x->head_dim, (double)r->head_dim)
+            + log_distance((double)x->value_dim, (double)r->value_dim);
         if (d < shortest) {
             shortest = d;
             best = r;
@@ -257,15 +281,16 @@ static const struct rate *nearest_rate(const struct machine *m,
 }
 
 double machine_rate(const struct machine *m, const char *op,
-                    const char *kernel, enum dtype dtype, int64_t head_dim,
-                    int64_t value_dim, int64_t rows)
+                    const char *kernel, const struct block_shape *x,
+                    int64_t rows)
 {
-    const struct rate *r = nearest_rate(m, op, kernel, dtype, head_dim,
-                                        value_dim);
+    const struct rate *r = nearest_rate(m, op, kernel, x);
     int64_t i = 0;
 
     if (r == NULL)
         return 0;
+    if (r->heads)
+        rows = max64(1, rows * x->heads / r->heads);
     const struct rate_point *p = r->points;
     while (i + 1 < r->n && p[i + 1].rows <= rows)
         i++;
@@ -274,6 +299,30 @@ double machine_rate(const struct machine *m, const char *op,
     return blend(p[i].flops, p[i + 1].flops,
                  log((double)rows / (double)p[i].rows)
                  / log((double)p[i + 1].rows / (double)p[i].rows));
+}
+
+/* ---- Copies and messages ------------------------------------------------ */
+
+double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
+                              int64_t block)
+{
+    for (int64_t k = 0; k < m->n_copies; k++) {
+        const struct copy *c = &m->copies[k];
+        const struct copy_point *p = c->points;
+        int64_t i = 0;
+        if (c->path != path)
+            continue;
+        while (i + 1 < c->n && p[i + 1].block <= block)
+            i++;
+        if (block < p[0].block)     /* as many blocks a second */
+            return p[0].bandwidth * (double)block / (double)p[0].block;
+        if (i + 1 == c->n)
+            return p[i].bandwidth;
+        return blend(p[i].bandwidth, p[i + 1].bandwidth,
+                     log((double)block / (double)p[i].block)
+                     / log((double)p[i + 1].block / (double)p[i].block));
+    }
+    return 0;
 }
 
 double machine_message_seconds(const struct machine *m, int64_t bytes)

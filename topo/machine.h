@@ -12,10 +12,15 @@
 /* Measured points of one surface: seconds of an attend (or attend_backward) of
  * one query head on a [q x k] block.  Full blocks: a grid, sorted by q, then k,
  * or squares only (other blocks then count as the square of their area).
- * Causal blocks: squares, q = k, row i sees keys j <= i.  Few: a grid of the few
- * rows of a decode step and up to more keys than a cache has room for, K and V
- * of one head. */
-enum block_kind { BLOCK_FULL, BLOCK_CAUSAL, BLOCK_FEW, BLOCK_KINDS };
+ * Causal blocks: squares, q = k, row i sees keys j <= i.  Corner: a grid of
+ * blocks whose last row sees all keys, row i those j <= i + k - q.  Few: a grid
+ * of the few rows of a decode step and up to more keys than a cache has room
+ * for, K and V of one head; where `heads` are at work at once, of each of them.
+ *
+ * A device computes all heads of an op at once: a point is then the op's time
+ * divided by its `heads`, results stored in the job's dtype. */
+enum block_kind { BLOCK_FULL, BLOCK_CAUSAL, BLOCK_FEW, BLOCK_CORNER,
+                  BLOCK_KINDS };
 extern const char *const block_names[];     /* NULL last */
 
 struct surface_point {
@@ -30,11 +35,24 @@ struct surface {
     int64_t head_dim, value_dim, group;     /* what was measured */
     int64_t n;
     struct surface_point *points;
+    int64_t heads;              /* query heads at once; 0: a head's time does
+                                   not depend on the others */
+    /* s more for each element of a result in fp32, or added to one. */
+    double store_fp32, update;
 };
 
-/* Measured rates of another op: flop/s of one head by rows of the op, ascending.
- * Those of RSA have as many keys as rows; what is no product of matrices counts
- * a flop for every 4 bytes. */
+/* What is asked of the surfaces. */
+struct block_shape {
+    enum dtype dtype;
+    int64_t head_dim, value_dim, group;
+    int64_t heads;              /* of the op */
+};
+
+/* Measured rates of another op: flop/s of one head by rows of the op,
+ * ascending; where `heads` are at work at once, of all of them, and an op of
+ * other heads counts as one of these of as many rows times heads. Those of RSA
+ * have as many keys as rows; what is no product of matrices counts a flop for
+ * every 4 bytes. */
 extern const char *const rate_ops[];        /* "scores", "state", ...; NULL */
 struct rate_point {
     int64_t rows;
@@ -47,6 +65,7 @@ struct rate {
     int64_t head_dim, value_dim;
     int64_t n;
     struct rate_point *points;
+    int64_t heads;              /* at once; 0: one after the other */
 };
 
 /* T(bytes) = latency + bytes / bandwidth, for bytes in [from, to): from the
@@ -64,10 +83,34 @@ struct link {
     double host_per_byte;       /* O, s/B: host time per byte moved; 0: none */
 };
 
+/* Copies by copy engines, both directions busy where there are two: B/s by the
+ * bytes that lie together on either side, ascending. */
+enum copy_path { COPY_DEVICE, COPY_PEER, COPY_TO_HOST, COPY_FROM_HOST,
+                 COPY_PATHS };
+extern const char *const copy_names[];      /* NULL last */
+struct copy_point {
+    int64_t block;              /* bytes */
+    double bandwidth;
+};
+struct copy {
+    enum copy_path path;
+    int64_t n;
+    struct copy_point *points;
+};
+
 struct machine {
     char name[64];
     char processor[96];         /* what it is; "" unknown */
     int cores;                  /* slots; more ranks are oversubscribed */
+    /* GPUs, which ranks take in turn, those of one share it; 0: a rank is a
+     * core.  The rest of these is of devices only. */
+    int devices;
+    double enqueue;             /* s of the host before the device can start
+                                   the next op */
+    double event_latency;       /* s until another stream goes on */
+    double push_overhead;       /* s between two tiles of a message */
+    double attend_beside;       /* time of an attend beside messages / alone */
+    double bytes_beside;        /* the same of ops that move memory */
     int measured_ranks;         /* that measured at the same time; 0 unknown */
     int64_t memory_bytes;       /* of one node; 0: unknown */
     double memory_bandwidth;    /* B/s read plus written of a copy, one rank */
@@ -84,6 +127,8 @@ struct machine {
     struct surface *surfaces;
     int64_t n_rates;
     struct rate *rates;
+    int64_t n_copies;
+    struct copy *copies;
     struct link link;
     double fit_error;           /* of the surfaces, cross-validated */
     char *versions;             /* software versions, one line; "" unknown */
@@ -107,22 +152,29 @@ int machine_has_surface(const struct machine *m, const char *op,
 
 /* Seconds of one head's block, interpolated (log-log bilinear between points,
  * constant rate per visible pair outside); 0 if there is no surface for it.
- * Picks the surface nearest in head size, group and dtype for `kernel` (NULL
- * or "auto": of the first kernel); its time scales with the head size. A causal
- * block is q = k rows. */
+ * Picks the surface nearest in head size, group, heads and dtype for `kernel`
+ * (NULL or "auto": of the first kernel); its time scales with the head size. A
+ * causal block is q = k rows. */
 double machine_block_seconds(const struct machine *m, const char *op,
-                             const char *kernel, enum dtype dtype,
-                             enum block_kind block, int64_t head_dim,
-                             int64_t value_dim, int64_t group, int64_t q,
-                             int64_t k);
+                             const char *kernel,
+                             const struct block_shape *shape,
+                             enum block_kind block, int64_t q, int64_t k);
+/* The surface that this comes from; NULL: none. */
+const struct surface *machine_surface(const struct machine *m, const char *op,
+                                      const char *kernel,
+                                      const struct block_shape *shape,
+                                      enum block_kind block);
 /* The same on one surface, unscaled. */
 double surface_seconds(const struct surface *s, int64_t q, int64_t k);
 /* Flop/s of a product `op` of so many rows, interpolated in logarithms, constant
  * outside; of the entry nearest in head size and dtype for `kernel`.  0 if the
  * machine has none of that op. */
 double machine_rate(const struct machine *m, const char *op,
-                    const char *kernel, enum dtype dtype, int64_t head_dim,
-                    int64_t value_dim, int64_t rows);
+                    const char *kernel, const struct block_shape *shape,
+                    int64_t rows);
+/* B/s of copies in blocks of so many bytes; 0 if the machine has none. */
+double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
+                              int64_t block);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
 
 /* ---- From measurements -------------------------------------------------- */

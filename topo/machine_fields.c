@@ -29,6 +29,21 @@ const struct field machine_fields[] = {
       "time of a block alone / among measured_ranks" },
     { "fit_error", FIELD_REAL, AT(machine, fit_error), 0, "1",
       "mean relative error of the surfaces, cross-validated" },
+    { "devices", FIELD_INT, AT(machine, devices), 0, NULL,
+      "GPUs, which ranks take in turn; 0: a rank is a core" },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field device_fields[] = {
+    { "enqueue", FIELD_REAL, AT(machine, enqueue), 0, "s",
+      "s of the host before a device can start the next op" },
+    { "event_latency", FIELD_REAL, AT(machine, event_latency), 0, "s",
+      "s until another stream goes on after an op" },
+    { "push_overhead", FIELD_REAL, AT(machine, push_overhead), 0, "s",
+      "s between two tiles of a message" },
+    { "attend_beside", FIELD_REAL, AT(machine, attend_beside), 0, "1",
+      "time of an attend beside messages / alone" },
+    { "bytes_beside", FIELD_REAL, AT(machine, bytes_beside), 0, "1",
+      "time of what moves memory beside messages / alone" },
     { NULL, 0, 0, 0, NULL, NULL }
 };
 const struct field link_fields[] = {
@@ -52,10 +67,20 @@ const struct field surface_fields[] = {
     { "group", FIELD_COUNT, AT(surface, group), 0, NULL, NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
+const struct field at_once_fields[] = {
+    { "heads", FIELD_COUNT, AT(surface, heads), 0, NULL, NULL },
+    { "store_fp32", FIELD_REAL, AT(surface, store_fp32), 0, "s", NULL },
+    { "update", FIELD_REAL, AT(surface, update), 0, "s", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
 const struct field rate_fields[] = {
     { "kernel", FIELD_TEXT, AT(rate, kernel), 16, NULL, NULL },
     { "head_dim", FIELD_COUNT, AT(rate, head_dim), 0, NULL, NULL },
     { "value_dim", FIELD_COUNT, AT(rate, value_dim), 0, NULL, NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field rate_at_once_fields[] = {
+    { "heads", FIELD_COUNT, AT(rate, heads), 0, NULL, NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
 #undef AT

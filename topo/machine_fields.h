@@ -18,8 +18,10 @@ struct field {
     const char *unit, *comment;
 };
 
-/* key NULL last */
-extern const struct field machine_fields[], link_fields[], segment_fields[],
-    surface_fields[], rate_fields[];
+/* key NULL last.  device_fields: written where there are devices, at_once
+ * where `heads` are at work at once. */
+extern const struct field machine_fields[], device_fields[], link_fields[],
+    segment_fields[], surface_fields[], at_once_fields[], rate_fields[],
+    rate_at_once_fields[];
 
 #endif

@@ -82,6 +82,10 @@ static void write_surface(FILE *out, const struct surface *s)
     fprintf(out, "  - {op: %s, dtype: %s, block: %s, ", s->op,
             dtype_name(s->dtype), block_names[s->block]);
     write_flow(out, surface_fields, s);
+    if (s->heads) {
+        fputs(", ", out);
+        write_flow(out, at_once_fields, s);
+    }
     fputs(",\n     points: [", out);
     for (int64_t i = 0; i < s->n; i++)
         fprintf(out, "%s[%lld, %lld, %s]", !i ? "" : i % 3 ? ", "
@@ -97,6 +101,10 @@ static void write_rate(FILE *out, const struct rate *r)
 
     fprintf(out, "  - {op: %s, dtype: %s, ", r->op, dtype_name(r->dtype));
     write_flow(out, rate_fields, r);
+    if (r->heads) {
+        fputs(", ", out);
+        write_flow(out, rate_at_once_fields, r);
+    }
     fputs(",\n     points: [", out);
     for (int64_t i = 0; i < r->n; i++)
         fprintf(out, "%s[%lld, %s]", i ? ", " : "",
@@ -105,10 +113,28 @@ static void write_rate(FILE *out, const struct rate *r)
     fputs("]}\n", out);
 }
 
+static void write_copy(FILE *out, const struct copy *c)
+{
+    char text[40];
+
+    fprintf(out, "  - {path: %s, points: [", copy_names[c->path]);
+    for (int64_t i = 0; i < c->n; i++)
+        fprintf(out, "%s[%lld, %s]", !i ? "" : i % 5 ? ", "
+                : ",\n              ", (long long)c->points[i].block,
+                real_text(c->points[i].bandwidth, text, sizeof text));
+    fputs("]}\n", out);
+}
+
 int machine_write(const struct machine *m, FILE *out)
 {
     fputs("# spar machine file: seconds and bytes.\n", out);
     write_lines(out, "", machine_fields, m);
+    if (m->devices)
+        write_lines(out, "", device_fields, m);
+    if (m->n_copies)
+        fputs("copies:  # points: [bytes of a block, B/s]\n", out);
+    for (int64_t i = 0; i < m->n_copies; i++)
+        write_copy(out, &m->copies[i]);
     if (m->link.n) {
         fputs("link:  # seconds of a message = latency + bytes / bandwidth\n",
               out);

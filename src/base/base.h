@@ -39,6 +39,9 @@ int fail_usage(struct error *e, const char *fmt, ...)
 typedef void (*die_fn)(int status);
 void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void die_set_routine(die_fn routine);
+/* Where in its work the process is, before what die() says; NULL: nowhere. */
+typedef void (*where_fn)(void *arg, char *text, size_t size);
+void die_set_where(where_fn where, void *arg);
 
 /* ---- Allocation: never fails, dies ---------------------------------------- */
 void *xmalloc(size_t bytes);

@@ -45,16 +45,28 @@ void die_set_routine(die_fn routine)
     die_routine = routine;
 }
 
+static where_fn die_where;
+static void *die_where_arg;
+
+void die_set_where(where_fn where, void *arg)
+{
+    die_where = where;
+    die_where_arg = arg;
+}
+
+/* In one piece: another rank's abort may cut off what comes later. */
 void die(const char *fmt, ...)
 {
+    char where[160] = "", text[2048];
     va_list ap;
 
-    fflush(stdout);
-    fputs("spar: ", stderr);
+    if (die_where)
+        die_where(die_where_arg, where, sizeof where);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
+    fflush(stdout);
+    fprintf(stderr, "spar: %s%s\n", where, text);
     fflush(stderr);
     if (die_routine)
         die_routine(SPAR_FAILED);

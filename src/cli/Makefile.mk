@@ -45,6 +45,9 @@ local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS)
 if HAVE_CUDNN
 local_libs += $(CUDNN_LIBS)
 endif
+if HAVE_NCCL
+local_libs += $(NCCL_LIBS)
+endif
 if HAVE_CUDA
 local_libs += $(CUDA_LIBS) -lstdc++
 endif

@@ -9,7 +9,7 @@
 
 struct calibrate_options {
     const char *output, *kernel;
-    struct int_list head_dims, groups, dtypes;
+    struct int_list head_dims, groups, heads, dtypes;
     int quick;
 };
 
@@ -25,8 +25,11 @@ static const struct option_row calibrate_rows[] = {
       "head sizes to measure (64,128)" },
     { "groups", 0, OPTION_INTS, offsetof(struct calibrate_options, groups),
       "N,...", 1, 1 << 20, NULL, "query heads per KV head (1,4)" },
+    { "heads", 0, OPTION_INTS, offsetof(struct calibrate_options, heads),
+      "N,...", 1, 1 << 20, NULL,
+      "query heads that a device computes at once (32,16,8,4)" },
     { "dtypes", 0, OPTION_WORDS, offsetof(struct calibrate_options, dtypes),
-      "TYPE,...", 0, 0, dtype_words, "fp32, bf16, fp16 (fp32)" },
+      "TYPE,...", 0, 0, dtype_words, "fp32, bf16, fp16 (fp32; device: bf16)" },
     { "quick", 0, OPTION_FLAG, offsetof(struct calibrate_options, quick), NULL,
       0, 0, NULL, "a coarse grid, in some ten seconds" },
     ROW_END
@@ -45,6 +48,7 @@ static int calibrate_exec(const struct call *call, struct error *e)
         .output = o->output, .kernel = o->kernel,
         .head_dims = o->head_dims.items, .n_head_dims = o->head_dims.n,
         .groups = o->groups.items, .n_groups = o->groups.n,
+        .heads = o->heads.items, .n_heads = o->heads.n,
         .dtypes = n ? dtypes : NULL, .n_dtypes = n, .quick = o->quick
     };
     int status = calibrate_command(&request);

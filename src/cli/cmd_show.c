@@ -5,14 +5,16 @@
 
 #include "cli/planned.h"
 #include "cli/progress.h"
+#include "schedule/lower.h"
 #include "schedule/print.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 struct show_options {
     struct string_list sets;
     int64_t rank, entry;        /* -1: all */
-    int dot, goal;
+    int dot, goal, lowered;
 };
 
 enum { MOST = 1 << 20 };
@@ -26,6 +28,7 @@ static const struct option_row show_rows[] = {
       NULL, "as a graph, for Graphviz" },
     { "goal", 0, OPTION_FLAG, offsetof(struct show_options, goal), NULL, 0, 0,
       NULL, "as GOAL, for LogGOPSim" },
+    ROW_LOWERED(show_options),
     ROW_SET(show_options),
     ROW_END
 };
@@ -39,13 +42,19 @@ static void print_entry(FILE *out, struct planned *n,
 
     if (o->rank >= 0) {
         struct schedule *one = plan_build(n->plan, (int32_t)o->rank);
+        if (o->lowered) {
+            struct schedule *logical = one;
+            one = schedule_lower(logical, &lower_default);
+            schedule_destroy(logical);
+        }
         print_text(out, one);
         schedule_destroy(one);
         return;
     }
     planned_build(n);
+    struct schedule **lowered = o->lowered ? planned_lower(n) : NULL;
     progress_end();
-    all = (const struct schedule *const *)n->schedules;
+    all = (const struct schedule *const *)(lowered ? lowered : n->schedules);
     if (o->dot)
         print_dot(out, all, n->ranks);
     else if (o->goal)
@@ -53,6 +62,9 @@ static void print_entry(FILE *out, struct planned *n,
     else
         for (int64_t r = 0; r < n->ranks; r++)
             print_text(out, all[r]);
+    for (int64_t r = 0; lowered && r < n->ranks; r++)
+        schedule_destroy(lowered[r]);
+    free(lowered);
 }
 
 static int show_entry(const struct scenario *s, int64_t i,

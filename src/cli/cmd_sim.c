@@ -15,7 +15,7 @@
 #include <string.h>
 
 struct sim_options {
-    int format, network;
+    int format, network, lowered;
     struct string_list sets;
     const char *output;
 };
@@ -28,6 +28,7 @@ static const struct option_row sim_rows[] = {
     ROW_OUTPUT(sim_options, "write the trace there (SCENARIO.sim.h5)"),
     { "network", 0, OPTION_WORD, offsetof(struct sim_options, network),
       "ideal|loggp", 0, 0, network_words, "model of the network (loggp)" },
+    ROW_LOWERED(sim_options),
     ROW_SET(sim_options),
     ROW_FORMAT(sim_options),
     ROW_END
@@ -38,6 +39,7 @@ struct sim {
     const struct scenario *scenario;
     const struct machine *machine;
     const struct network_model *network;
+    int lowered;                /* schedules are simulated so */
     int64_t n;
     struct planned *entries;      /* [n] */
     struct result_row *rows;    /* [n] */
@@ -143,13 +145,17 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
                                      NULL, 0);
         return 0;
     }
+    struct schedule **lowered = m->lowered ? planned_lower(n) : NULL;
     const struct schedule *const *all =
-        (const struct schedule *const *)n->schedules;
+        (const struct schedule *const *)(lowered ? lowered : n->schedules);
     progress("%s: simulating", row->strategy);
     int rc = simulate_ready(all, n->ranks, m->machine, o.kernel, e);
     if (!rc)
         simulate(all, n->ranks, m->machine, &o, &r);
     progress_end();
+    for (int64_t k = 0; lowered && k < n->ranks; k++)
+        schedule_destroy(lowered[k]);
+    free(lowered);
     if (rc)
         return -1;
     row->predicted = r.seconds;
@@ -224,6 +230,7 @@ static int sim_scenario(struct scenario *s, const struct call *call,
     if (!machine)
         return -1;
     sim_init(&m, s, machine, o->network);
+    m.lowered = o->lowered;
     for (int64_t i = 0; i < m.n && !rc; i++)
         rc = sim_entry(&m, i, e);
     if (!rc)

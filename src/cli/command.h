@@ -44,6 +44,10 @@ extern const char *const format_words[];
 #define ROW_OUTPUT(type, text)                                                \
     { "output", 'o', OPTION_STRING, offsetof(struct type, output), "FILE",    \
       0, 0, NULL, text }
+#define ROW_LOWERED(type)                                                     \
+    { "lowered", 0, OPTION_WORD, offsetof(struct type, lowered), "staged", 0, \
+      0, (const char *const[]){ "none", "staged", NULL },                     \
+      "schedules as that transport executes them" }
 #define ROW_END { NULL, 0, OPTION_FLAG, 0, NULL, 0, 0, NULL, NULL }
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "cli/progress.h"
+#include "schedule/lower.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,15 @@ void planned_build(struct planned *p)
                  p->asked->strategy->name, (long long)r, (long long)p->ranks);
         p->schedules[r] = plan_build(p->plan, (int32_t)r);
     }
+}
+
+struct schedule **planned_lower(const struct planned *p)
+{
+    struct schedule **all = xcalloc((size_t)p->ranks, sizeof *all);
+
+    for (int64_t r = 0; r < p->ranks; r++)
+        all[r] = schedule_lower(p->schedules[r], &lower_default);
+    return all;
 }
 
 void planned_close(struct planned *p)

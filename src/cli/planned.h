@@ -20,6 +20,9 @@ void planned_open(struct planned *p, const struct scenario *s, int64_t i,
                 int64_t ranks);
 /* Build the schedules of all ranks, with progress(). */
 void planned_build(struct planned *p);
+/* [ranks], lowered as the transport `staged` does; the caller destroys each and
+ * frees them. */
+struct schedule **planned_lower(const struct planned *p);
 void planned_close(struct planned *p);
 
 const char *planned_layout(const struct planned *p);

@@ -66,6 +66,8 @@ static void json_row(struct json *j, const struct result_row *r)
 
     snprintf(hash, sizeof hash, "%016" PRIx64, r->schedule_hash);
     json_text(j, "layout", r->layout);
+    if (r->transport)
+        json_text(j, "transport", r->transport);
     json_int(j, "ranks", r->ranks);
     json_text(j, "pass", pass_names[r->pass]);
     if (r->steps)
@@ -79,6 +81,8 @@ static void json_row(struct json *j, const struct result_row *r)
     json_ints(j, "bytes_expected", r->bytes_expected, r->ranks);
     json_ints(j, "pairs", r->pairs, r->ranks);
     json_ints(j, "peak_bytes", r->peak_bytes, r->ranks);
+    if (r->work_bytes)
+        json_ints(j, "work_bytes", r->work_bytes, r->ranks);
     json_results(j, "error", r->has_lse, r->error);
     json_results(j, "gate", r->has_lse, r->gate);
     json_real(j, "overlap", r->overlap);
@@ -181,6 +185,22 @@ static void text_row(FILE *out, const struct result_row *r)
     fputc('\n', out);
 }
 
+/* What kernels took beside the plan, and what they left to others. */
+static void text_device(FILE *out, const struct result_row *r)
+{
+    char peak[CELL], work[CELL];
+
+    if (!r->work_bytes)
+        return;
+    fprintf(out, "    memory %s planned, %s to work in",
+            quantity(peak, "B", largest(r->peak_bytes, r->ranks)),
+            quantity(work, "B", largest(r->work_bytes, r->ranks)));
+    if (r->left)
+        fprintf(out, "; %" PRId64 " of %" PRId64 " attends by other kernels: "
+                "%s", r->left, r->attends, r->why_left);
+    fputc('\n', out);
+}
+
 void results_text(FILE *out, const struct result_row *rows, int64_t n)
 {
     fprintf(out, "%-11s %-10s %5s %-20s %-6s %9s %9s %6s %8s %9s %7s\n",
@@ -190,6 +210,8 @@ void results_text(FILE *out, const struct result_row *rows, int64_t n)
         if (rows[i].reason)
             fprintf(out, "%-11s does not apply: %s\n", rows[i].strategy,
                     rows[i].reason);
-        else
+        else {
             text_row(out, &rows[i]);
+            text_device(out, &rows[i]);
+        }
 }

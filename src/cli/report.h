@@ -14,6 +14,7 @@
 /* All pointers are borrowed.  NaN stands for what is not known (JSON null). */
 struct result_row {
     const char *strategy, *layout;
+    const char *transport;      /* simulated: NULL, and no such key */
     const struct scenario_strategy *asked;      /* for the table; or NULL */
     const char *reason;         /* does not apply: why; the rest is not read */
     int64_t ranks;
@@ -26,6 +27,11 @@ struct result_row {
     double flops;               /* visible, all ranks */
     const int64_t *bytes_sent, *bytes_expected;         /* [ranks] each */
     const int64_t *pairs, *peak_bytes;
+    const int64_t *work_bytes;  /* [ranks] beside peak_bytes, that kernels work
+                                   in; NULL: not run on a device */
+    int64_t attends, left;      /* ops of softmax attention; how many of them
+                                   another backend's kernels did, */
+    const char *why_left;       /* and why the first; NULL */
     double error[RESULTS], gate[RESULTS];       /* of the worst layer */
     int has_lse;                /* linear attention has none: no such key */
     double overlap;             /* 0 .. 1 */

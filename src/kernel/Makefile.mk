@@ -24,10 +24,19 @@ libkernel_a_SOURCES = \
 	%D%/cuda_bands.cuh \
 	%D%/cuda_block.cuh \
 	%D%/cuda_common.cuh \
+	%D%/cuda_facts.h \
+	%D%/cuda_hopper.cuh \
 	%D%/cuda_kernels.h \
+	%D%/cuda_linear.cuh \
+	%D%/cuda_linear_fetch.cuh \
+	%D%/cuda_linear_rows.cuh \
+	%D%/cuda_linear_site.cuh \
+	%D%/cuda_linear_state.cuh \
 	%D%/cuda_mma.cuh \
+	%D%/cuda_rows.cuh \
 	%D%/cuda_streams.h \
 	%D%/cuda_warp.cuh \
+	%D%/cuda_wgmma.cuh \
 	%D%/device.c \
 	%D%/device.h \
 	%D%/half.h \
@@ -66,21 +75,58 @@ am__v_NVCC_1 =
 	  $(NVCCFLAGS) -MD -MP -MF $(@:.o=.nvcc.d) -c -o $@ $<
 
 if HAVE_CUDA
-libkernel_a_SOURCES += %D%/cuda.c %D%/cuda_async.cu %D%/cuda_attend.cu \
-	%D%/cuda_attend_fp32.cu %D%/cuda_attend_mma.cu \
-	%D%/cuda_backward_mma.cu %D%/cuda_device.cu %D%/cuda_linear.cu \
-	%D%/cuda_rows.cu %D%/cuda_scores.cu
--include %D%/cuda_async.nvcc.d %D%/cuda_attend.nvcc.d
--include %D%/cuda_attend_fp32.nvcc.d %D%/cuda_attend_mma.nvcc.d
+libkernel_a_SOURCES += \
+	%D%/cuda.c \
+	%D%/cuda_async.cu \
+	%D%/cuda_attend.cu \
+	%D%/cuda_attend_fp32.cu \
+	%D%/cuda_attend_mma.cu \
+	%D%/cuda_backward_mma.cu \
+	%D%/cuda_copy.cu \
+	%D%/cuda_decode.cu \
+	%D%/cuda_device.cu \
+	%D%/cuda_facts.cu \
+	%D%/cuda_linear.cu \
+	%D%/cuda_linear_any.cu \
+	%D%/cuda_linear_flow.cu \
+	%D%/cuda_linear_scan.cu \
+	%D%/cuda_parts.cu \
+	%D%/cuda_rows.cu \
+	%D%/cuda_scores.cu \
+	%D%/cuda_versions.cu
+-include %D%/cuda_async.nvcc.d
+-include %D%/cuda_attend.nvcc.d
+-include %D%/cuda_attend_fp32.nvcc.d
+-include %D%/cuda_attend_mma.nvcc.d
 -include %D%/cuda_backward_mma.nvcc.d
--include %D%/cuda_device.nvcc.d %D%/cuda_linear.nvcc.d %D%/cuda_rows.nvcc.d
+-include %D%/cuda_copy.nvcc.d
+-include %D%/cuda_decode.nvcc.d
+-include %D%/cuda_device.nvcc.d
+-include %D%/cuda_facts.nvcc.d
+-include %D%/cuda_linear.nvcc.d
+-include %D%/cuda_linear_any.nvcc.d
+-include %D%/cuda_linear_flow.nvcc.d
+-include %D%/cuda_linear_scan.nvcc.d
+-include %D%/cuda_parts.nvcc.d
+-include %D%/cuda_rows.nvcc.d
 -include %D%/cuda_scores.nvcc.d
+-include %D%/cuda_versions.nvcc.d
+endif
+if HOPPER_ATTENTION
+libkernel_a_SOURCES += \
+	%D%/cuda_attend_hopper.cu \
+	%D%/cuda_backward_hopper.cu \
+	%D%/cuda_hopper.cu
+-include %D%/cuda_attend_hopper.nvcc.d
+-include %D%/cuda_backward_hopper.nvcc.d
+-include %D%/cuda_hopper.nvcc.d
 endif
 
 # cuDNN: its headers reach these files and no others.
 EXTRA_LIBRARIES += libcudnnkernel.a
 libcudnnkernel_a_SOURCES = %D%/cudnn.c %D%/cudnn_attention.c \
-	%D%/cudnn_attention.h %D%/cudnn_backend.h %D%/cudnn_device.h \
+	%D%/cudnn_attention.h %D%/cudnn_backward.c %D%/cudnn_call.c \
+	%D%/cudnn_call.h %D%/cudnn_device.h \
 	%D%/cudnn_graph.c %D%/cudnn_graph.h %D%/cudnn_result.c \
 	%D%/cudnn_result.h %D%/cudnn_state.c %D%/cudnn_state.h
 libcudnnkernel_a_CPPFLAGS = $(AM_CPPFLAGS) $(CUDNN_CPPFLAGS) $(CUDA_CPPFLAGS)

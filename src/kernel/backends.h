@@ -9,7 +9,7 @@
 extern struct kernel_backend kernel_cpu;        /* chosen before main() */
 extern const struct kernel_backend kernel_reference, kernel_null;
 #ifdef HAVE_CUDA
-extern const struct kernel_backend kernel_cuda;
+extern const struct kernel_backend kernel_cuda, kernel_null_cuda;
 #endif
 #ifdef HAVE_CUDNN
 extern const struct kernel_backend kernel_cudnn;

@@ -15,6 +15,19 @@
             die("CUDA: %s: %s", #call, cudaGetErrorString(rc_));              \
     } while (0)
 
+struct CUstream_st *cuda_stream_handle(int stream)
+{
+    return cuda_stream(stream);
+}
+
+int cuda_device_opened(void)
+{
+    int number = 0;
+
+    must(cudaGetDevice(&number));
+    return number;
+}
+
 /* ---- Events -------------------------------------------------------------- */
 
 void *cuda_event_create(int timed)
@@ -56,6 +69,17 @@ double cuda_event_seconds(void *from, void *to)
 
     must(cudaEventElapsedTime(&ms, (cudaEvent_t)from, (cudaEvent_t)to));
     return ms * 1e-3;
+}
+
+static __global__ void trap(void)
+{
+    __trap();
+}
+
+void cuda_trap(int stream)
+{
+    trap<<<1, 1, 0, cuda_stream(stream)>>>();
+    must(cudaGetLastError());
 }
 
 /* ---- Memory of other processes ------------------------------------------- */
@@ -128,6 +152,15 @@ void cuda_flag_wait(int stream, uint32_t *flag, uint32_t value)
                      CU_STREAM_WAIT_VALUE_GEQ);
     if (rc != CUDA_SUCCESS)
         die("CUDA: cuStreamWaitValue32: error %d", (int)rc);
+}
+
+void cuda_stall(int stream)
+{
+    uint32_t *word;
+
+    must(cudaMalloc(&word, sizeof *word));
+    must(cudaMemset(word, 0, sizeof *word));
+    cuda_flag_wait(stream, word, 1);
 }
 
 /* ---- Reductions of records ----------------------------------------------- */

@@ -17,6 +17,12 @@
 extern "C" {
 #endif
 
+/* A stream as CUDA's C API has it. */
+struct CUstream_st *cuda_stream_handle(int stream);
+
+/* The device that the thread has opened. */
+int cuda_device_opened(void);
+
 /* ---- Events of this process ---------------------------------------------- */
 
 /* Timed ones can be asked for seconds; the others cost less. */
@@ -28,6 +34,11 @@ void cuda_event_wait(void *event, int stream);
 int cuda_event_done(void *event);
 /* Between two timed events that are done. */
 double cuda_event_seconds(void *from, void *to);
+
+/* For tests: a kernel that fails, and with it all that follows; work that never
+ * ends. */
+void cuda_trap(int stream);
+void cuda_stall(int stream);
 
 /* ---- Memory of other processes ------------------------------------------- */
 

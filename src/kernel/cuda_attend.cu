@@ -64,45 +64,80 @@ static void attention_set(attention *t, const struct attend_args *a)
 
 /* ---- Keys in parts ------------------------------------------------------------ */
 
-enum { MOST_SPLITS = 256, FEWEST_TILES = 4, SHARED_BLOCKS = 2 };
+enum { MOST_SPLITS = 256, FEWEST_TILES = 4, WARPS = 8 };
+enum { SHARED_BLOCKS = 2 };     /* of a multiprocessor */
 
 struct gathering {
     struct tensor o, lse, from, from_lse;
     int store, n;
 };
 
-/* One block a (row, head); weights of the parts, then a thread an element. */
-static __global__ void __launch_bounds__(HEAD_MOST) gather(
+/* A warp's parts of a row: sums relative to the largest lse. */
+struct gathered {
+    float o[HEAD_MOST], most, total;
+};
+
+/* Parts warp, warp + WARPS, ...: at most 32.  A lane has N of the columns. */
+template <int N>
+static __device__ __forceinline__ void gather_parts(const gathering &g,
+                                                    gathered &to, int64_t row,
+                                                    int h)
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, E = g.o.width;
+    int mine = warp + WARPS * lane;
+    const float *from = (const float *)g.from.data + place(g.from, row, h, 0);
+    int64_t step = g.o.rows * g.from.row_stride;
+    float lse = mine < g.n ? load(g.from_lse, row + mine * g.o.rows, h, 0)
+                           : -INFINITY;
+    float most = lse, o[N] = {};
+
+    for (int k = 16; k; k /= 2)
+        most = fmaxf(most, __shfl_xor_sync(~0u, most, k));
+    float weight = lse == -INFINITY ? 0 : expf(lse - most), total = weight;
+    for (int k = 16; k; k /= 2)
+        total += __shfl_xor_sync(~0u, total, k);
+#pragma unroll 4
+    for (int i = warp; i < g.n; i += WARPS) {
+        float w = __shfl_sync(~0u, weight, i / WARPS);
+#pragma unroll
+        for (int k = 0; k < N; k++)
+            if (lane + 32 * k < E)
+                o[k] = fmaf(w, from[i * step + lane + 32 * k], o[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < N; k++)
+        to.o[lane + 32 * k] = o[k];
+    if (lane == 0)
+        to.most = most, to.total = total;
+}
+
+/* One block a (row, head). */
+template <int N>
+static __global__ void __launch_bounds__(32 * WARPS) gather(
     const __grid_constant__ gathering g)
 {
-    __shared__ float weight[MOST_SPLITS];
+    __shared__ gathered parts[WARPS];
     int64_t row = blockIdx.x;
     int h = blockIdx.y, x = threadIdx.x;
-    float most = -INFINITY, total = 0, lse, old = -INFINITY, sum = 0;
+    float most = -INFINITY, total = 0, sum = 0, old = -INFINITY;
 
+    await_results();
     if (!g.store)
         old = load(g.lse, row, h, 0);
-    for (int i = x; i < g.n; i += blockDim.x)
-        weight[i] = load(g.from_lse, row + i * g.o.rows, h, 0);
+    gather_parts<N>(g, parts[x / 32], row, h);
     __syncthreads();
-    for (int i = 0; i < g.n; i++)
-        most = fmaxf(most, weight[i]);
+    for (int i = 0; i < WARPS; i++)
+        most = fmaxf(most, parts[i].most);
     if (most == -INFINITY && !g.store)
         return;
-    __syncthreads();
-    for (int i = x; i < g.n; i += blockDim.x)
-        weight[i] = weight[i] == -INFINITY ? 0 : expf(weight[i] - most);
-    __syncthreads();
-    for (int i = 0; i < g.n; i++)
-        total += weight[i];
-    lse = total > 0 ? most + logf(total) : -INFINITY;
-    if (x < g.o.width)
-#pragma unroll 8
-        for (int i = 0; i < g.n; i++)
-            sum += weight[i] * load(g.from, row + i * g.o.rows, h, x);
-    joined both = { 0, 1, lse };
+    for (int i = 0; i < WARPS; i++) {
+        float w = parts[i].most == -INFINITY ? 0 : expf(parts[i].most - most);
+        total += w * parts[i].total;
+        sum += x < 32 * N ? w * parts[i].o[x] : 0;
+    }
+    joined both = { 0, 1, total > 0 ? most + logf(total) : -INFINITY };
     if (old != -INFINITY)
-        both = join(old, lse);
+        both = join(old, both.lse);
     if (x < g.o.width)
         store(g.o, row, h, x,
               (total > 0 ? sum / total * both.add : 0) +
@@ -160,10 +195,26 @@ static int packed(const struct attend_args *a)
            a->q.head_first % g == 0 && a->q.heads % g == 0;
 }
 
+static const struct path {
+    attend_size_fn *rows, *step;
+    attend_fn *attend;
+} path_fp32 = { attend_fp32_rows, attend_fp32_step, attend_fp32 },
+  path_mma = { attend_mma_rows, attend_mma_step, attend_mma },
+  path_decode = { decode_rows, decode_step, decode_mma };
+
+/* Decides upon t->pack, too. */
+static const struct path *path_of(const struct attend_args *a, attention *t)
+{
+    if (!is_narrow(a))
+        return &path_fp32;
+    t->pack = packed(a) ? (int)a->group : 1;
+    return a->q.rows * t->pack <= DECODE_MOST ? &path_decode : &path_mma;
+}
+
 void cuda_attend(const struct attend_args *a)
 {
-    int narrow = is_narrow(a);
-    int64_t tiles, n, blocks;
+    const struct path *path;
+    int64_t tiles, n;
     attention t;
     gathering g;
 
@@ -171,20 +222,19 @@ void cuda_attend(const struct attend_args *a)
         return;
     attention_set(&t, a);
     bands_set(&t.list, a->segments, a->n_segments, 0);
-    if (narrow && packed(a))
-        t.pack = (int)a->group;
-    blocks = a->q.heads / t.pack * ceil_div(a->q.rows * t.pack, narrow
-                                            ? attend_mma_rows(t) : 64);
-    tiles = tiles_of(a, narrow ? attend_mma_step(t) : 32);
-    n = splits_of(blocks, tiles);
+    path = path_of(a, &t);
+    tiles = tiles_of(a, path->step(t));
+    n = splits_of(a->q.heads / t.pack * ceil_div(a->q.rows * t.pack,
+                                                 path->rows(t)), tiles);
     if (n > 1)
         g = split(&t, (int)n, tiles);
-    narrow ? attend_mma(t) : attend_fp32(t);
+    path->attend(t);
     if (n <= 1)
         return;
-    gather<<<dim3((unsigned)a->q.rows, (unsigned)a->q.heads), HEAD_MOST, 0,
-             cuda_stream_current()>>>(g);
-    launched("attend, joining parts");
+    launch_early(a->o.width <= 64 ? gather<2> : a->o.width <= 128 ? gather<4>
+                 : gather<HEAD_MOST / 32>,
+                 dim3((unsigned)a->q.rows, (unsigned)a->q.heads), 32 * WARPS,
+                 g, "attend, joining parts");
 }
 
 void cuda_attend_backward(const struct attend_args *a)

@@ -101,15 +101,24 @@ static __device__ __forceinline__ void write_two(const tensor &t, int64_t row,
 
 enum { HEAD_MOST = 256 };
 
+/* Forward.  Sizes: rows that a block has, times pack; keys at a time. */
+typedef void attend_fn(const attention &a);
+typedef int attend_size_fn(const attention &a);
+
 /* cuda_attend_fp32.cu: every type, in fp32 */
-void attend_fp32(const attention &a);
-void attend_backward_dq_fp32(const attention &a);
-void attend_backward_dkv_fp32(const attention &a);
+attend_size_fn attend_fp32_rows, attend_fp32_step;
+attend_fn attend_fp32, attend_backward_dq_fp32, attend_backward_dkv_fp32;
+/* cuda_attend_hopper.cu, cuda_backward_hopper.cu: 1 if they took the call, of
+ * those for the functions below. */
+int attend_hopper(const attention &a);
+int attend_backward_dq_hopper(const attention &a);
+int attend_backward_dkv_hopper(const attention &a);
 /* cuda_attend_mma.cu, cuda_backward_mma.cu: 16 bits, all inputs alike */
-int attend_mma_rows(const attention &a);        /* of a block, times pack */
-int attend_mma_step(const attention &a);        /* keys at a time */
-void attend_mma(const attention &a);
-void attend_backward_dq_mma(const attention &a);
-void attend_backward_dkv_mma(const attention &a);
+attend_size_fn attend_mma_rows, attend_mma_step;
+attend_fn attend_mma, attend_backward_dq_mma, attend_backward_dkv_mma;
+/* cuda_decode.cu: the same of at most DECODE_MOST rows, times pack */
+enum { DECODE_MOST = 64 };
+attend_size_fn decode_rows, decode_step;
+attend_fn decode_mma;
 
 #endif

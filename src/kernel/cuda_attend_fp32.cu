@@ -32,23 +32,17 @@ static __device__ __forceinline__ float plus(float a, float b)
     return a + b;
 }
 
-static __device__ __forceinline__ int my_row(int i)
-{
-    return (int)threadIdx.x / 16 + 16 * i;
-}
-
-static __device__ __forceinline__ int my_column(int j)
-{
-    return (int)threadIdx.x % 16 + 16 * j;
-}
+/* Of scores; and what is summed over columns. */
+template <int M> using score_sums = sums<float, M, STEP>;
+template <int M, int W> using result_sums = sums<float, M, W, true>;
 
 /* ---- Forward ---------------------------------------------------------------- */
 
 /* Scores become weights relative to the largest so far; o and the sums follow.
  * Scores are rounded once scaled, as the lse is. */
 template <int M, int E>
-static __device__ __forceinline__ void softmax(sums<float, M, STEP> &s,
-                                               sums<float, M, E> &o,
+static __device__ __forceinline__ void softmax(score_sums<M> &s,
+                                               result_sums<M, E> &o,
                                                float *most, float *total,
                                                const span &t, int row,
                                                float scale)
@@ -59,7 +53,7 @@ static __device__ __forceinline__ void softmax(sums<float, M, STEP> &s,
 
 #pragma unroll
         for (int j = 0; j < STEP / 16; j++) {
-            int sees = t.sees(row + my_row(i), t.k + my_column(j));
+            int sees = t.sees(row + s.row(i), t.k + s.column(j));
             s.x[i][j] = sees ? __fmul_rn(s.x[i][j], scale) : -INFINITY;
             top = fmaxf(top, s.x[i][j]);
         }
@@ -78,14 +72,14 @@ static __device__ __forceinline__ void softmax(sums<float, M, STEP> &s,
 
 template <int M, int E>
 static __device__ __forceinline__ void finish(const attention &a,
-                                              sums<float, M, E> &o,
+                                              result_sums<M, E> &o,
                                               const float *most,
                                               const float *total, int row,
                                               int h)
 {
 #pragma unroll
     for (int i = 0; i < M / 16; i++) {
-        int64_t r = row + my_row(i), at = r + blockIdx.z * a.q.rows;
+        int64_t r = row + o.row(i), at = r + blockIdx.z * a.q.rows;
         float lse = total[i] > 0 ? most[i] + logf(total[i]) : -INFINITY;
         float inverse = total[i] > 0 ? 1 / total[i] : 0, old = -INFINITY;
 
@@ -99,12 +93,12 @@ static __device__ __forceinline__ void finish(const attention &a,
             both.add = 1, both.lse = lse;
 #pragma unroll
         for (int j = 0; j < E / 16; j++) {
-            int x = my_column(j);
+            int x = o.column(j);
             if (x < a.o.width)
                 store(a.o, at, h, x, o.x[i][j] * inverse * both.add +
                       (both.keep != 0 ? both.keep * load(a.o, at, h, x) : 0), 1);
         }
-        if (my_column(0) == 0)
+        if (o.column(0) == 0)
             store(a.lse, at, h, 0, both.lse, 1);
     }
 }
@@ -120,8 +114,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS) forward(
     float *v = take<float>(space, STEP, E), *p = take<float>(space, M, STEP);
     int row = blockIdx.x * M, h = blockIdx.y, g = kv_head(a, h);
     float most[M / 16], total[M / 16] = {};
-    sums<float, M, E> o;
-    sums<float, M, STEP> s;
+    result_sums<M, E> o;
+    score_sums<M> s;
     walk<STEP> w;
 
     for (int i = 0; i < M / 16; i++)
@@ -169,12 +163,12 @@ static __global__ void __launch_bounds__(BLOCK_THREADS) backward_dq(
     float *p = take<float>(space, M, STEP);
     int row = blockIdx.x * M, h = blockIdx.y, g = kv_head(a, h);
     float lse[M / 16], delta[M / 16];
-    sums<float, M, D> dq;
-    sums<float, M, STEP> s, dp;
+    result_sums<M, D> dq;
+    score_sums<M> s, dp;
     walk<STEP> w;
 
     for (int i = 0; i < M / 16; i++) {
-        int r = min(row + my_row(i), (int)a.q.rows - 1);
+        int r = min(row + s.row(i), (int)a.q.rows - 1);
         lse[i] = load(a.lse, r, h, 0);
         delta[i] = load(a.delta, r, h, 0);
     }
@@ -196,8 +190,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS) backward_dq(
 #pragma unroll
             for (int j = 0; j < STEP / 16; j++) {
                 float x = weight(s.x[i][j], a.scale, lse[i], w.s.sees(
-                    row + my_row(i), w.s.k + my_column(j)));
-                p[my_row(i) * ps + my_column(j)] =
+                    row + s.row(i), w.s.k + s.column(j)));
+                p[s.row(i) * ps + s.column(j)] =
                     x != 0 ? x * (dp.x[i][j] - delta[i]) : 0;
             }
         __syncthreads();
@@ -212,7 +206,7 @@ static __global__ void __launch_bounds__(BLOCK_THREADS) backward_dq(
 /* t (+)= sums * scale */
 template <int M, int W>
 static __device__ __forceinline__ void write(const tensor &t,
-                                             sums<float, M, W> &s, int row,
+                                             result_sums<M, W> &s, int row,
                                              int h, float scale, int overwrite)
 {
     s.each([&](int r, int x, float sum) {
@@ -232,8 +226,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS) backward_dkv(
     float *q = take<float>(space, STEP, W), *d_o = take<float>(space, STEP, W);
     float *p = take<float>(space, M, STEP);
     int key = blockIdx.x * M, g = blockIdx.y;
-    sums<float, M, W> dk, dv;
-    sums<float, M, STEP> s, dp;
+    result_sums<M, W> dk, dv;
+    score_sums<M> s, dp;
     walk<STEP> w;
 
     dk.clear();
@@ -254,15 +248,15 @@ static __global__ void __launch_bounds__(BLOCK_THREADS) backward_dkv(
             dp.nt(v, pw, d_o, pw, a.v.width);
 #pragma unroll
             for (int j = 0; j < STEP / 16; j++) {
-                int r = min(w.s.k + my_column(j), w.s.end - 1);
+                int r = min(w.s.k + s.column(j), w.s.end - 1);
                 float lse = load(a.lse, r, h, 0), delta = load(a.delta, r, h, 0);
 #pragma unroll
                 for (int i = 0; i < M / 16; i++) {
                     float x = weight(s.x[i][j], a.scale, lse, w.s.sees(
-                        key + my_row(i), w.s.k + my_column(j)));
+                        key + s.row(i), w.s.k + s.column(j)));
                     s.x[i][j] = x;
                     dp.x[i][j] = x != 0 ? x * (dp.x[i][j] - delta) : 0;
-                    p[my_row(i) * ps + my_column(j)] = x;
+                    p[s.row(i) * ps + s.column(j)] = x;
                 }
             }
             __syncthreads();
@@ -295,6 +289,16 @@ template <class F> static void by_width(int width, F f)
 static size_t floats(int rows, int width)
 {
     return tile_bytes<float>(rows, width);
+}
+
+int attend_fp32_rows(const attention &a)
+{
+    return a.v.width > 128 ? 32 : 64;
+}
+
+int attend_fp32_step(const attention &)
+{
+    return STEP;
 }
 
 void attend_fp32(const attention &a)

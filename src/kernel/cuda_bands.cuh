@@ -56,18 +56,19 @@ struct span {
     }
 };
 
-/* Tiles of STEP columns that rows r0 .. r1 see, band by band, at most `left` of
- * them after `skip` others.  All lanes of a warp go together. */
+/* Tiles of STEP columns that rows r0 .. r1 see, band by band: the first `skip`
+ * are left out, and so are `gap` between any two; at most `left` of them.  All
+ * lanes of a warp go together. */
 template <int STEP> struct walk {
-    int r0, r1, skip, left;
+    int r0, r1, skip, left, gap;
     int base;                   /* of 32 bands looked at together */
     unsigned found;             /* those of them that come */
     span s;
 
     __device__ __forceinline__ void start(int first, int end, int skipped,
-                                          int most)
+                                          int most, int between = 0)
     {
-        r0 = first, r1 = end, skip = skipped, left = most;
+        r0 = first, r1 = end, skip = skipped, left = most, gap = between;
         base = -32;
         found = 0;
         s.k = s.end = 0;
@@ -101,14 +102,16 @@ template <int STEP> struct walk {
     {
         if (left-- <= 0)
             return false;
-        s.k += STEP;
-        while (s.k >= s.end) {
-            if (!next_band(list))
-                return false;
-            int tiles = (s.end - s.k + STEP - 1) / STEP;
+        for (s.k += STEP;;) {
+            int tiles = (max(s.end - s.k, 0) + STEP - 1) / STEP;
             s.k += min(skip, tiles) * STEP;
             skip -= min(skip, tiles);
+            if (s.k < s.end)
+                break;
+            if (!next_band(list))
+                return false;
         }
+        skip = gap;
         return true;
     }
 };

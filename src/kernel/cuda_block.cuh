@@ -3,7 +3,8 @@
  * Products of tiles in shared memory by a block of 256 threads, sums in
  * registers: by tensor cores if the tiles are of 16 bits, else by fp32 FMA.
  *
- * A tile of w columns has rows of tile_pitch<T>(w) elements: no bank conflicts.
+ * A tile of w columns has rows of tile_pitch<T>(w) elements: no bank conflicts,
+ * rows begin at 16 bytes.
  * All sizes are multiples of 16; tiles are filled up with zeros. */
 #ifndef SPAR_CUDA_BLOCK_CUH
 #define SPAR_CUDA_BLOCK_CUH
@@ -15,7 +16,7 @@ enum { BLOCK_THREADS = 256 };
 template <class T>
 static __host__ __device__ constexpr int tile_pitch(int width)
 {
-    return sizeof(T) == 4 ? width + 1 : width + 8;
+    return width + 16 / (int)sizeof(T);
 }
 
 template <class T>
@@ -41,14 +42,29 @@ static __device__ __forceinline__ T *take(char *&space, int rows, int width)
 
 /* ---- Sums ----------------------------------------------------------------- */
 
-/* [M, N] sums, spread over the block's threads. */
-template <class T, int M, int N> struct sums;
+/* [M, N] sums, spread over the block's threads.  QUADS: a thread of 32 bits has
+ * columns in fours, which is faster but where both operands of a product have
+ * the inner dimension in their rows (nt). */
+template <class T, int M, int N, bool QUADS = false> struct sums;
 
-/* Threads 16 x 16, each every 16th row and column. */
-template <int M, int N> struct sums<float, M, N> {
+/* Threads 16 x 16, each every 16th row and column (or four columns). Operands
+ * are read four at a time along their rows; the inner dimension is filled up to
+ * a multiple of four. */
+template <int M, int N, bool QUADS> struct sums<float, M, N, QUADS> {
     enum { ROWS = M / 16, COLUMNS = N / 16 };
+    static_assert(!QUADS || COLUMNS % 4 == 0, "columns in fours");
     float x[ROWS][COLUMNS];
 
+    static __device__ __forceinline__ int row(int i)
+    {
+        return (int)threadIdx.x / 16 + 16 * i;
+    }
+    static __device__ __forceinline__ int column(int j)
+    {
+        int t = (int)threadIdx.x % 16;
+
+        return QUADS ? 4 * t + 64 * (j / 4) + j % 4 : t + 16 * j;
+    }
     __device__ __forceinline__ void clear()
     {
 #pragma unroll
@@ -57,48 +73,88 @@ template <int M, int N> struct sums<float, M, N> {
             for (int j = 0; j < COLUMNS; j++)
                 x[i][j] = 0;
     }
-    /* a(m, k) at a[m * am + k * ak], b(k, n) at b[k * bk + n * bn] */
-    __device__ __forceinline__ void multiply(const float *a, int am, int ak,
-                                             const float *b, int bk, int bn,
-                                             int K)
+    /* The thread's columns of a row of the right operand. */
+    static __device__ __forceinline__ void read(float v[COLUMNS],
+                                                const float *b)
     {
-        const float *pa = a + threadIdx.x / 16 * am;
-        const float *pb = b + threadIdx.x % 16 * bn;
-
-#pragma unroll 4
-        for (int k = 0; k < K; k++, pa += ak, pb += bk) {
-            float u[ROWS], v[COLUMNS];
-
 #pragma unroll
-            for (int i = 0; i < ROWS; i++)
-                u[i] = pa[i * 16 * am];
+        for (int j = 0; j < COLUMNS; j += QUADS ? 4 : 1)
+            if (QUADS)
+                *(float4 *)(v + j) = *(const float4 *)(b + column(j));
+            else
+                v[j] = b[column(j)];
+    }
+    __device__ __forceinline__ void add(const float u[ROWS],
+                                        const float v[COLUMNS])
+    {
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++)
-                v[j] = pb[j * 16 * bn];
-#pragma unroll
-            for (int i = 0; i < ROWS; i++)
-#pragma unroll
-                for (int j = 0; j < COLUMNS; j++)
-                    x[i][j] = fmaf(u[i], v[j], x[i][j]);
-        }
+                x[i][j] = fmaf(u[i], v[j], x[i][j]);
     }
     /* += a bT: a [M, K], b [N, K] */
     __device__ __forceinline__ void nt(const float *a, int pa, const float *b,
                                        int pb, int K)
     {
-        multiply(a, pa, 1, b, 1, pb, K);
+#pragma unroll 2
+        for (int k = 0; k < K; k += 4) {
+            alignas(16) float u[ROWS][4], v[COLUMNS][4];
+
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+                *(float4 *)u[i] = *(const float4 *)(a + row(i) * pa + k);
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++)
+                *(float4 *)v[j] = *(const float4 *)(b + column(j) * pb + k);
+#pragma unroll
+            for (int c = 0; c < 4; c++)
+#pragma unroll
+                for (int i = 0; i < ROWS; i++)
+#pragma unroll
+                    for (int j = 0; j < COLUMNS; j++)
+                        x[i][j] = fmaf(u[i][c], v[j][c], x[i][j]);
+        }
     }
     /* += a b: a [M, K], b [K, N] */
     __device__ __forceinline__ void nn(const float *a, int pa, const float *b,
                                        int pb, int K)
     {
-        multiply(a, pa, 1, b, pb, 1, K);
+#pragma unroll 2
+        for (int k = 0; k < K; k += 4) {
+            alignas(16) float u[ROWS][4];
+
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+                *(float4 *)u[i] = *(const float4 *)(a + row(i) * pa + k);
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                alignas(16) float v[COLUMNS];
+                float w[ROWS];
+
+#pragma unroll
+                for (int i = 0; i < ROWS; i++)
+                    w[i] = u[i][c];
+                read(v, b + (k + c) * pb);
+                add(w, v);
+            }
+        }
     }
     /* += aT b: a [K, M], b [K, N] */
     __device__ __forceinline__ void tn(const float *a, int pa, const float *b,
                                        int pb, int K)
     {
-        multiply(a, 1, pa, b, pb, 1, K);
+#pragma unroll 4
+        for (int k = 0; k < K; k++) {
+            alignas(16) float v[COLUMNS];
+            float u[ROWS];
+
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+                u[i] = a[k * pa + row(i)];
+            read(v, b + k * pb);
+            add(u, v);
+        }
     }
     /* f(row, column, sum) */
     template <class F> __device__ __forceinline__ void each(F f)
@@ -107,13 +163,12 @@ template <int M, int N> struct sums<float, M, N> {
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++)
-                f((int)threadIdx.x / 16 + 16 * i, (int)threadIdx.x % 16 + 16 * j,
-                  x[i][j]);
+                f(row(i), column(j), x[i][j]);
     }
 };
 
 /* Eight warps, M / 16 of them below each other. */
-template <class T, int M, int N> struct sums {
+template <class T, int M, int N, bool QUADS> struct sums {
     enum { DOWN = M / 16, ACROSS = 8 / DOWN, WIDTH = N / ACROSS };
     static_assert(DOWN * ACROSS == 8 && WIDTH % 16 == 0, "tile of a warp");
     float x[WIDTH / 8][4];

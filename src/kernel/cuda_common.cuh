@@ -55,6 +55,56 @@ static inline int processors(void)
     return n;
 }
 
+/* ---- Kernels that overlap --------------------------------------------------- */
+
+/* A kernel launched by launch_early() may take its place on the device as soon
+ * as all blocks of the kernel before have come here or ended; it waits for that
+ * kernel's results with await_results().  Needs compute capability 9.0; before,
+ * it starts once the kernel before has ended. */
+static __device__ __forceinline__ void let_dependents_start(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+static __device__ __forceinline__ void await_results(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+static inline int can_overlap(void)
+{
+    static thread_local int known = -1, major;
+    int device = 0;
+
+    must(cudaGetDevice(&device), "device");
+    if (device != known)
+        must(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor,
+                                    device), "compute capability");
+    known = device;
+    return major >= 9;
+}
+
+template <class Arg>
+static inline void launch_early(void (*kernel)(Arg), dim3 grid, dim3 block,
+                                const Arg &arg, const char *what)
+{
+    cudaLaunchAttribute early = {};
+    cudaLaunchConfig_t c = {};
+
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim = grid;
+    c.blockDim = block;
+    c.stream = cuda_stream_current();
+    c.attrs = &early;
+    c.numAttrs = can_overlap();
+    must(cudaLaunchKernelEx(&c, kernel, arg), what);
+}
+
 /* ---- Elements ------------------------------------------------------------ */
 
 static __device__ __forceinline__ float to_float(float x) { return x; }

@@ -5,7 +5,10 @@
 #include <config.h>
 
 #include <cuda_runtime.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "kernel/cuda_facts.h"
 #include "kernel/cuda_streams.h"
 
 #define must(call)                                                            \
@@ -35,6 +38,8 @@ static int cuda_count(void)
 {
     int n = 0;
 
+    /* Before the first call: streams that wait must not hold up others. */
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
     if (cudaGetDeviceCount(&n) == cudaSuccess)
         return n;
     cudaGetLastError();         /* no driver is no error */
@@ -48,6 +53,19 @@ static struct space {
     size_t bytes;
 } spaces[DEVICE_STREAMS][CUDA_WORK_USES];
 
+static void get_space(void **data, size_t bytes)
+{
+    size_t left = 0, total = 0;
+    cudaError_t rc = cudaMalloc(data, bytes);
+
+    if (rc == cudaSuccess)
+        return;
+    cudaMemGetInfo(&left, &total);
+    die("out of memory: a kernel needs %.3f GiB of work space, %.3f GiB "
+        "available on its device (%s)", (double)bytes / 0x1p30,
+        (double)left / 0x1p30, cudaGetErrorString(rc));
+}
+
 void *cuda_workspace(enum cuda_work use, size_t bytes)
 {
     struct space *s = &spaces[current][use];
@@ -55,7 +73,7 @@ void *cuda_workspace(enum cuda_work use, size_t bytes)
     if (bytes > s->bytes) {
         if (s->data)
             cudaFree(s->data);  /* waits until nothing uses it */
-        must(cudaMalloc(&s->data, bytes));
+        get_space(&s->data, bytes);
         s->bytes = bytes;
     }
     return s->data;
@@ -111,6 +129,23 @@ static void cuda_free(void *p)
     cudaFree(p);
 }
 
+static void *cuda_alloc_host(size_t bytes, struct error *e)
+{
+    void *p = NULL;
+    cudaError_t rc = cudaMallocHost(&p, bytes ? bytes : 64);
+
+    if (rc == cudaSuccess)
+        return p;
+    cudaGetLastError();
+    fail(e, "pinning refused: %s", cudaGetErrorString(rc));
+    return NULL;
+}
+
+static void cuda_free_host(void *p)
+{
+    cudaFreeHost(p);
+}
+
 static int cuda_memory(size_t *available, size_t *total)
 {
     return cudaMemGetInfo(available, total) == cudaSuccess ? 0 : -1;
@@ -128,6 +163,40 @@ static void cuda_move(void *dst, const void *src, size_t bytes)
     must(cudaStreamSynchronize(cuda_stream_current()));
 }
 
+enum { FLOATS = 256 };
+struct floats {
+    float x[FLOATS];
+};
+
+static __global__ void spread(char *dst, size_t step, struct floats f)
+{
+    *(float *)(dst + threadIdx.x * step) = f.x[threadIdx.x];
+}
+
+static void cuda_put_floats(void *dst, size_t step, const float *host,
+                            size_t n)
+{
+    for (size_t i = 0; i < n; i += FLOATS) {
+        struct floats f = {};
+        unsigned count = n - i < FLOATS ? (unsigned)(n - i) : FLOATS;
+        memcpy(f.x, host + i, count * sizeof(float));
+        spread<<<1, count, 0, cuda_stream_current()>>>((char *)dst + i * step,
+                                                       step, f);
+        must(cudaGetLastError());
+    }
+}
+
+/* Of the open device. */
+static int is_here(const void *p)
+{
+    cudaPointerAttributes a;
+    int device;
+
+    must(cudaGetDevice(&device));
+    must(cudaPointerGetAttributes(&a, p));
+    return a.type == cudaMemoryTypeDevice && a.device == device;
+}
+
 static void cuda_copy_rows(void *dst, size_t dst_step, const void *src,
                            size_t src_step, size_t block, size_t rows)
 {
@@ -138,6 +207,8 @@ static void cuda_copy_rows(void *dst, size_t dst_step, const void *src,
     if (dense || rows == 1)
         must(cudaMemcpyAsync(dst, src, block * rows, cudaMemcpyDefault,
                              cuda_stream_current()));
+    else if (is_here(dst) && is_here(src))
+        cuda_copy_strided(dst, dst_step, src, src_step, block, rows);
     else
         must(cudaMemcpy2DAsync(dst, dst_step, src, src_step, block, rows,
                                cudaMemcpyDefault, cuda_stream_current()));
@@ -153,8 +224,19 @@ static void cuda_sync(void)
     must(cudaDeviceSynchronize());
 }
 
+static size_t cuda_work_bytes(void)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < DEVICE_STREAMS; i++)
+        for (int use = 0; use < CUDA_WORK_USES; use++)
+            bytes += spaces[i][use].bytes;
+    return bytes;
+}
+
 extern "C" const struct device device_cuda = {
-    "cuda", cuda_count, cuda_open, cuda_alloc, cuda_free, cuda_memory,
-    cuda_fill, cuda_move, cuda_move, cuda_copy_rows, cuda_set_stream,
-    cuda_sync
+    "cuda", cuda_count, cuda_facts, cuda_open, cuda_alloc, cuda_free,
+    cuda_alloc_host, cuda_free_host, cuda_memory, cuda_fill, cuda_move,
+    cuda_move, cuda_put_floats, cuda_copy_rows, cuda_set_stream, cuda_sync,
+    cuda_work_bytes
 };

@@ -18,11 +18,12 @@ void cuda_attend(const struct attend_args *a);
 void cuda_attend_backward(const struct attend_args *a);
 
 /* cuda_rows.cu */
-void cuda_delta(struct tensor o, struct tensor d_o, struct tensor delta);
 void cuda_merge(struct tensor o, struct tensor lse, int store,
                 const struct tensor *po, const struct tensor *plse, int64_t n);
 void cuda_sum(struct tensor dst, int store, const struct tensor *src,
               int64_t n);
+/* cuda_parts.cu */
+void cuda_delta(struct tensor o, struct tensor d_o, struct tensor delta);
 void cuda_rescale(struct tensor o, struct tensor lse, struct tensor m,
                   struct tensor num, struct tensor den);
 void cuda_normalize(struct tensor num, struct tensor den, struct tensor m,

@@ -1,102 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The cuda backend: merges and sums of tensors of equal shape, row sums, the
- * parts of a merge.  All are bound by memory: elements are read and written
- * once, 16 bytes at a time where the tensors allow it. */
+ * The cuda backend: merges and sums of tensors of equal shape. */
 #include <config.h>
 
-#include "kernel/cuda_common.cuh"
+#include <stdlib.h>
+
 #include "kernel/cuda_kernels.h"
+#include "kernel/cuda_rows.cuh"
 
-enum { THREADS = 256, SOURCES = 8, LANES = 16 };
-
-static unsigned blocks_of(int64_t threads)
-{
-    return (unsigned)ceil_div(threads, THREADS);
-}
-
-static __device__ __forceinline__ int64_t thread_number(void)
-{
-    return (int64_t)blockIdx.x * THREADS + threadIdx.x;
-}
-
-/* ---- Groups of elements -------------------------------------------------- */
-
-/* V elements as they lie in memory. */
-template <class T, int V> struct raw {
-    enum { WORDS = V * sizeof(T) / 16 };
-    uint4 w[WORDS];
-    __device__ __forceinline__ void read(const T *p)
-    {
-#pragma unroll
-        for (int i = 0; i < WORDS; i++)
-            w[i] = ((const uint4 *)p)[i];
-    }
-    __device__ __forceinline__ float get(int i) const
-    {
-        return to_float(((const T *)w)[i]);
-    }
-};
-
-template <class T> struct raw<T, 1> {
-    T x;
-    __device__ __forceinline__ void read(const T *p) { x = *p; }
-    __device__ __forceinline__ float get(int) const { return to_float(x); }
-};
-
-template <class T, int V>
-static __device__ __forceinline__ void add_group(const void *data, int64_t at,
-                                                 float weight, float *x)
-{
-    raw<T, V> r;
-
-    r.read((const T *)data + at);
-#pragma unroll
-    for (int i = 0; i < V; i++)
-        x[i] = weight != 0 ? fmaf(weight, r.get(i), x[i]) : x[i];
-}
-
-template <int V>
-static __device__ __forceinline__ void add_any(enum dtype t, const void *data,
-                                               int64_t at, float weight,
-                                               float *x)
-{
-    if (t == DTYPE_FP32)
-        add_group<float, V>(data, at, weight, x);
-    else if (t == DTYPE_BF16)
-        add_group<bf16, V>(data, at, weight, x);
-    else
-        add_group<fp16, V>(data, at, weight, x);
-}
-
-template <class T, int V>
-static __device__ __forceinline__ void write_group(void *data, int64_t at,
-                                                   const float *x)
-{
-    alignas(16) T y[V];
-
-#pragma unroll
-    for (int i = 0; i < V; i++)
-        y[i] = from_float<T>(x[i]);
-    if (V == 1)
-        ((T *)data)[at] = y[0];
-    else
-#pragma unroll
-        for (int i = 0; i < (int)(V * sizeof(T) / 16); i++)
-            ((uint4 *)((T *)data + at))[i] = ((const uint4 *)y)[i];
-}
-
-template <int V>
-static __device__ __forceinline__ void write_any(enum dtype t, void *data,
-                                                 int64_t at, const float *x)
-{
-    if (t == DTYPE_FP32)
-        write_group<float, V>(data, at, x);
-    else if (t == DTYPE_BF16)
-        write_group<bf16, V>(data, at, x);
-    else
-        write_group<fp16, V>(data, at, x);
-}
+enum { THREADS = ROW_THREADS, SOURCES = 8 };
 
 /* ---- Merge and sum ------------------------------------------------------- */
 
@@ -113,7 +25,10 @@ struct joint {
     int store, n, merge;
     unsigned groups;            /* a row has, of V elements */
     unsigned threads;           /* of a block: whole heads */
+    int64_t first;              /* row of the launch's first */
     struct source src[SOURCES];
+    int n_more;                 /* of a sum, in device memory */
+    const struct source *more;
 };
 
 /* V elements of dst from N >= n sources of type T; void: of any. */
@@ -180,12 +95,13 @@ static __device__ __forceinline__ float weigh(const joint &j, int64_t row,
 }
 
 /* A block has whole heads, so that all of a head's lse is read before it is
- * written. */
+ * written, where the result is merged into itself. */
 template <class T, int N, int V>
 static __global__ void __launch_bounds__(THREADS) join(
     const __grid_constant__ joint j)
 {
-    unsigned t = blockIdx.x * j.threads + threadIdx.x, row = t / j.groups;
+    unsigned t = blockIdx.x * j.threads + threadIdx.x;
+    int64_t row = j.first + t / j.groups;
     int x = (int)(t % j.groups) * V, head = x / j.dst.width;
     int mine = threadIdx.x < j.threads && row < j.dst.rows;
     float weight[N], own = 1, sum[V] = {}, lse = 0;
@@ -202,11 +118,15 @@ static __global__ void __launch_bounds__(THREADS) join(
         for (int i = 0; i < N; i++)
             if (i < j.n)
                 r.add(j, row, x, i, j.merge ? weight[i] : 1, sum);
+        for (int i = 0; i < j.n_more; i++)
+            add_any<V>(j.more[i].dtype, j.more[i].data,
+                       row * j.more[i].row_stride + x, 1, sum);
         write_any<V>(j.dst.dtype, j.dst.data, row * j.dst.row_stride + x, sum);
     }
     if (!j.merge)
         return;
-    __syncthreads();
+    if (!j.store)
+        __syncthreads();
     if (mine && x == head * j.dst.width)
         ((float *)j.lse.data)[row * j.lse.row_stride + head] = lse;
 }
@@ -240,31 +160,44 @@ template <int V> static void join_types(const joint &j, unsigned n)
         });
 }
 
-/* Rows of a launch: their groups are numbered in 32 bits. */
 static void join_rows(joint j, int V)
 {
-    int64_t rows = j.dst.rows, most, size = (int64_t)dtype_size(j.dst.dtype);
-    int64_t head = j.merge ? j.dst.width / V : 1;
+    int64_t head = j.merge ? j.dst.width / V : 1, rows = j.dst.rows;
 
     if (head > THREADS)
         die("cuda: merge of heads of %d elements, at most %d", j.dst.width,
             THREADS);
     j.groups = (unsigned)((int64_t)j.dst.heads * j.dst.width / V);
     j.threads = (unsigned)(THREADS / head * head);
-    most = UINT32_MAX / 2 / j.groups;
-    for (int64_t first = 0; first < rows; first += most) {
-        j.dst.rows = min64(most, rows - first);
-        unsigned n = (unsigned)ceil_div(j.dst.rows * j.groups, j.threads);
+    by_launch(rows, j.groups, [&](int64_t first, int64_t count) {
+        unsigned n = (unsigned)ceil_div(count * j.groups, j.threads);
 
+        j.first = first;
+        j.dst.rows = first + count;
         V == 1 ? join_types<1>(j, n) : join_types<8>(j, n);
-        j.dst.data = (char *)j.dst.data + most * j.dst.row_stride * size;
-        j.lse.data = (float *)j.lse.data + most * j.lse.row_stride;
-        for (int i = 0; i < j.n; i++) {
-            j.src[i].data = (const char *)j.src[i].data + most *
-                j.src[i].row_stride * (int64_t)dtype_size(j.src[i].dtype);
-            j.src[i].lse += most * j.src[i].lse_stride;
-        }
-    }
+    });
+}
+
+static source source_of(const struct tensor *t, const struct tensor *lse)
+{
+    return { t->data, t->row_stride, lse ? (const float *)lse->data : NULL,
+             lse ? lse->row_stride : 0, t->dtype };
+}
+
+/* Sources after the first SOURCES. */
+static void set_more(joint *j, const struct tensor *src, int64_t n)
+{
+    size_t bytes = (size_t)n * sizeof(source);
+    source *list = (source *)xmalloc(bytes);
+    void *to = cuda_workspace(CUDA_WORK_LIST, bytes);
+
+    for (int64_t i = 0; i < n; i++)
+        list[i] = source_of(&src[i], NULL);
+    must(cudaMemcpyAsync(to, list, bytes, cudaMemcpyHostToDevice,
+                         cuda_stream_current()), "sources of a sum");
+    free(list);
+    j->more = (const source *)to;
+    j->n_more = (int)n;
 }
 
 static void join_all(joint *j, const struct tensor *src,
@@ -274,13 +207,13 @@ static void join_all(joint *j, const struct tensor *src,
 
     if (!j->dst.rows || !j->dst.heads)
         return;
-    j->n = (int)n;
-    for (int64_t i = 0; i < n; i++) {
+    j->n = (int)min64(n, SOURCES);
+    for (int i = 0; i < j->n; i++)
+        j->src[i] = source_of(&src[i], lse ? &lse[i] : NULL);
+    for (int64_t i = 0; i < n; i++)
         aligned &= is_aligned(&src[i], 16);
-        j->src[i] = { src[i].data, src[i].row_stride,
-                      lse ? (const float *)lse[i].data : NULL,
-                      lse ? lse[i].row_stride : 0, src[i].dtype };
-    }
+    if (n > SOURCES)
+        set_more(j, src + SOURCES, n - SOURCES);
     join_rows(*j, aligned ? 8 : 1);
 }
 
@@ -304,123 +237,4 @@ void cuda_sum(struct tensor dst, int store, const struct tensor *src,
     j.dst = dst;
     j.store = store;
     join_all(&j, src, NULL, n);
-}
-
-/* ---- Row sums ------------------------------------------------------------ */
-
-/* Eight elements from x on of a (row, head), or the fewer that there are. */
-static __device__ __forceinline__ void read_eight(const tensor &t, int64_t row,
-                                                  int64_t head, int x,
-                                                  int aligned, float *out)
-{
-    int64_t at = place(t, row, head, x);
-
-    if (aligned) {
-        add_any<8>(t.dtype, t.data, at, 1, out);
-        return;
-    }
-    for (int i = 0; i < 8; i++)
-        out[i] = x + i < t.width ? load(t.dtype, t.data, at + i) : 0;
-}
-
-/* LANES threads a (row, head). */
-static __global__ void __launch_bounds__(THREADS) row_sums(
-    struct tensor o, struct tensor d_o, struct tensor delta, int aligned)
-{
-    int64_t t = thread_number() / LANES, row = t / o.heads, head = t % o.heads;
-    int lane = threadIdx.x % LANES;
-    float sum = 0;
-
-    for (int x = lane * 8; row < o.rows && x < o.width; x += LANES * 8) {
-        float a[8] = {}, b[8] = {};
-
-        read_eight(o, row, head, x, aligned, a);
-        read_eight(d_o, row, head, x, aligned, b);
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            sum = fmaf(a[i], b[i], sum);
-    }
-    for (int step = LANES / 2; step; step /= 2)
-        sum += __shfl_xor_sync(~0u, sum, step);
-    if (lane == 0 && row < o.rows)
-        store(delta, row, head, 0, sum, 1);
-}
-
-void cuda_delta(struct tensor o, struct tensor d_o, struct tensor delta)
-{
-    int64_t items = o.rows * o.heads;
-    int aligned = o.width % 8 == 0 && is_aligned(&o, 16) &&
-                  is_aligned(&d_o, 16);
-
-    if (!items)
-        return;
-    row_sums<<<blocks_of(items * LANES), THREADS, 0, cuda_stream_current()>>>(
-        o, d_o, delta, aligned);
-    launched("delta");
-}
-
-/* ---- Parts of a merge ---------------------------------------------------- */
-
-/* One thread an element: these are of the few rows of a decode step. */
-struct parts {
-    struct tensor o, lse, m, num, den;
-};
-
-static __global__ void rescale(const __grid_constant__ parts p)
-{
-    int64_t t = thread_number(), each = (int64_t)p.o.heads * p.o.width;
-    int64_t row = t / each, head = t % each / p.o.width, x = t % p.o.width;
-
-    if (row >= p.o.rows)
-        return;
-    float own = load(p.lse, row, head, 0);
-    float w = own == -INFINITY ? 0 : expf(own - load(p.m, row, head, 0));
-
-    store(p.num, row, head, x, w != 0 ? w * load(p.o, row, head, x) : 0, 1);
-    if (x == 0)
-        store(p.den, row, head, 0, w, 1);
-}
-
-static __global__ void normalize(const __grid_constant__ parts p)
-{
-    int64_t t = thread_number(), each = (int64_t)p.o.heads * p.o.width;
-    int64_t row = t / each, head = t % each / p.o.width, x = t % p.o.width;
-
-    if (row >= p.o.rows)
-        return;
-    float total = load(p.den, row, head, 0);
-
-    store(p.o, row, head, x,
-          total != 0 ? load(p.num, row, head, x) / total : 0, 1);
-    if (x == 0)
-        store(p.lse, row, head, 0,
-              total != 0 ? load(p.m, row, head, 0) + logf(total) : -INFINITY,
-              1);
-}
-
-static void per_element(void (*kernel)(parts), const struct parts *p,
-                        const char *what)
-{
-    int64_t n = p->o.rows * p->o.heads * p->o.width;
-
-    if (!n)
-        return;
-    kernel<<<blocks_of(n), THREADS, 0, cuda_stream_current()>>>(*p);
-    launched(what);
-}
-
-void cuda_rescale(struct tensor o, struct tensor lse, struct tensor m,
-                  struct tensor num, struct tensor den)
-{
-    struct parts p = { o, lse, m, num, den };
-
-    per_element(rescale, &p, "rescale");
-}
-
-void cuda_normalize(struct tensor num, struct tensor den, struct tensor m,
-                    struct tensor o, struct tensor lse)
-{
-    struct parts p = { o, lse, m, num, den };
-
-    per_element(normalize, &p, "normalize");
 }

@@ -19,15 +19,16 @@ static __device__ __forceinline__ uint32_t piece(uint32_t tile, int row, int c)
 }
 
 /* Row r of the tile is what starts at element where(r) of `data`, 0 if that is
- * negative; `width` elements, the rest 0. */
+ * negative; `width` elements, the rest 0.  Thread `thread` of THREADS. */
 template <class T, int W, int ROWS, int THREADS, class F>
 static __device__ __forceinline__ void load_rows(uint32_t tile,
                                                  const void *data, int width,
-                                                 int aligned, F where)
+                                                 int aligned, F where,
+                                                 int thread = threadIdx.x)
 {
     enum { PIECES = W / 8 };
 
-    for (int i = threadIdx.x; i < ROWS * PIECES; i += THREADS) {
+    for (int i = thread; i < ROWS * PIECES; i += THREADS) {
         int r = i / PIECES, c = i % PIECES;
         int64_t at = where(r);
         int inside = at >= 0 && c * 8 < width;
@@ -52,11 +53,12 @@ static __device__ __forceinline__ void load_rows(uint32_t tile,
 template <class T, int W, int ROWS, int THREADS>
 static __device__ __forceinline__ void load_head(uint32_t tile, const tensor &t,
                                                  int head, int first, int end,
-                                                 int aligned)
+                                                 int aligned,
+                                                 int thread = threadIdx.x)
 {
     load_rows<T, W, ROWS, THREADS>(tile, t.data, t.width, aligned, [&](int r) {
         return first + r < end ? place(t, first + r, head, 0) : -1;
-    });
+    }, thread);
 }
 
 /* Left operand: rows `row` .. row + 16 of a tile, columns 16 k on. */

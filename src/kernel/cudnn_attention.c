@@ -45,7 +45,7 @@ static struct graph_shape dense(int64_t heads, int64_t rows, int64_t width)
 static int operand(struct builder *b, enum attention_name name,
                    cudnnDataType_t type, struct graph_shape shape)
 {
-    int64_t alignment = name == ATTENTION_LSE ? 4 : 16;
+    int64_t alignment = type == FLOAT ? 4 : 16;
     int t = graph_tensor(&b->graph, GRAPH_DEVICE, type, alignment, &shape);
 
     b->name[name] = t;
@@ -229,19 +229,24 @@ static int row_sums(struct builder *b, int d_o)
     return delta;
 }
 
-/* dq = ds k, summed in fp32 by all blocks of keys, then converted. */
+/* dq = ds k: of whole matrices, or summed in fp32 by all blocks of keys, then
+ * converted. */
 static void query_gradient(struct builder *b, int ds, int k_transposed)
 {
     const struct attention_shape *s = b->s;
     struct graph_shape shape = rows_heads(s->kv_heads, s->n_k, s->head_dim,
                                           s->k_stride);
-    int k = hidden(b, s->type, &shape);
-    int sum = operand(b, ATTENTION_DQ_SUM, FLOAT,
-                      dense(s->heads, s->n_q, s->head_dim));
+    int k = hidden(b, s->type, &shape), sum;
     int dq = operand(b, ATTENTION_DQ, s->type, rows_heads(
                          s->heads, s->n_q, s->head_dim, s->dq_stride));
 
     graph_reshape(&b->graph, k_transposed, k);
+    if (s->keeps_ds) {
+        graph_matmul(&b->graph, ds, k, dq);
+        return;
+    }
+    sum = operand(b, ATTENTION_DQ_SUM, FLOAT,
+                  dense(s->heads, s->n_q, s->head_dim));
     graph_matmul(&b->graph, ds, k, sum);
     graph_pointwise(&b->graph, &(struct graph_pointwise){
         CUDNN_POINTWISE_IDENTITY, FLOAT, sum, NONE, NONE, dq, 0 });
@@ -259,8 +264,7 @@ static void backward(struct builder *b)
                         s->kv_heads, s->n_k, s->value_dim, s->v_stride)));
     int d_o = operand(b, ATTENTION_DO, s->type, rows_heads(
                           s->heads, s->n_q, s->value_dim, s->do_stride));
-    int lse = operand(b, ATTENTION_LSE, FLOAT,
-                      rows_heads(s->heads, s->n_q, 1, s->lse_stride));
+    int lse = operand(b, ATTENTION_LSE, FLOAT, b->row);
     int dk = operand(b, ATTENTION_DK, s->type, rows_heads(
                          s->kv_heads, s->n_k, s->head_dim, s->dk_stride));
     int dv = operand(b, ATTENTION_DV, s->type, rows_heads(

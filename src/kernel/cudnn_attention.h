@@ -19,9 +19,11 @@ struct attention_shape {
     int32_t has_low, has_high;  /* there are bounds, which are operands */
     int32_t low_is_zero;        /* then it is none */
     cudnnDataType_t type;       /* of all but lse: bf16 or fp16 */
-    int32_t unused;
+    int32_t keeps_ds;           /* backward: dq = ds k by a product of whole
+                                   matrices: the same bits every time */
     int64_t n_q, n_k, heads, kv_heads, head_dim, value_dim;
-    int64_t q_stride, k_stride, v_stride, o_stride, lse_stride;
+    int64_t q_stride, k_stride, v_stride, o_stride;
+    int64_t lse_stride;         /* forward */
     int64_t do_stride, dq_stride, dk_stride, dv_stride;     /* backward */
 };
 
@@ -29,10 +31,13 @@ struct attention_shape {
 enum attention_name {
     ATTENTION_Q, ATTENTION_K, ATTENTION_V,
     ATTENTION_O,                /* backward: read, only for rowsum(do * o) */
-    ATTENTION_LSE,              /* fp32, natural log; backward: of all keys */
+    ATTENTION_LSE,              /* fp32, natural log; backward: of all keys,
+                                   [heads, n_q] (other strides were not read
+                                   rightly before cuDNN 9.26) */
     ATTENTION_DO, ATTENTION_DQ, ATTENTION_DK, ATTENTION_DV,
     ATTENTION_DELTA,            /* scratch: heads x n_q fp32 */
-    ATTENTION_DQ_SUM,           /* scratch: heads x n_q x head_dim fp32 */
+    ATTENTION_DQ_SUM,           /* scratch: heads x n_q x head_dim fp32;
+                                   unless keeps_ds */
     /* Numbers in host memory. */
     ATTENTION_SCALE,            /* float */
     ATTENTION_MASKED,           /* float: -inf */

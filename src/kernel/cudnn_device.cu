@@ -1,33 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include "kernel/cuda_streams.h"
+#include "kernel/cuda_common.cuh"
+#include "kernel/cuda_kernels.h"
 #include "kernel/cudnn_device.h"
 
 enum { THREADS = 256, PER_LANE = 8, PICKS = 2 };
 
-static __device__ float to_float(__nv_bfloat16 x)
-{
-    return __bfloat162float(x);
-}
-
-static __device__ float to_float(__half x)
-{
-    return __half2float(x);
-}
-
-static __device__ void from_float(float x, __nv_bfloat16 *y)
-{
-    *y = __float2bfloat16_rn(x);
-}
-
-static __device__ void from_float(float x, __half *y)
-{
-    *y = __float2half_rn(x);
-}
+/* ---- An output with given row sums --------------------------------------- */
 
 /* The largest |x| of a lane's elements and where it is. */
 static __device__ float largest(const float *x, int *at)
@@ -52,9 +32,8 @@ static __device__ float settle(float *x, T *y, int at, float rest)
 #pragma unroll
     for (int i = 0; i < PER_LANE; i++)
         if (i == at) {
-            T part;
+            T part = from_float<T>(rest / x[i]);
 
-            from_float(rest / x[i], &part);
             if (isfinite(to_float(part))) {
                 y[i] = part;
                 rest = fmaf(-x[i], to_float(part), rest);
@@ -111,8 +90,7 @@ static void launch(struct tensor d_o, struct tensor delta, struct tensor o)
 
     output_of_sums<T, LANES><<<blocks, THREADS, 0, cuda_stream_current()>>>(
         d_o, delta, o);
-    if (cudaError_t rc = cudaGetLastError())
-        die("CUDA: output_of_sums: %s", cudaGetErrorString(rc));
+    launched("output of sums");
 }
 
 template <class T>
@@ -130,17 +108,112 @@ void cudnn_output_of_sums(struct tensor d_o, struct tensor delta,
                           struct tensor o)
 {
     if (d_o.dtype == DTYPE_BF16)
-        launch<__nv_bfloat16>(d_o, delta, o);
+        launch<bf16>(d_o, delta, o);
     else
-        launch<__half>(d_o, delta, o);
+        launch<fp16>(d_o, delta, o);
 }
 
-void *cudnn_stream(void)
+/* ---- Rows and heads exchanged -------------------------------------------- */
+
+enum { SIDE = 32, SIDE_ROWS = 8 };
+
+static __global__ void turn(struct tensor x, float *y)
 {
-    return cuda_stream_current();
+    __shared__ float tile[SIDE][SIDE + 1];
+    int64_t row = (int64_t)blockIdx.x * SIDE;
+    int head = blockIdx.y * SIDE + threadIdx.x, i;
+
+    for (i = threadIdx.y; i < SIDE; i += SIDE_ROWS)
+        if (row + i < x.rows && head < x.heads)
+            tile[i][threadIdx.x] =
+                ((const float *)x.data)[(row + i) * x.row_stride + head];
+    __syncthreads();
+    for (i = threadIdx.y; i < SIDE; i += SIDE_ROWS) {
+        head = blockIdx.y * SIDE + i;
+        if (row + threadIdx.x < x.rows && head < x.heads)
+            y[head * x.rows + row + threadIdx.x] = tile[threadIdx.x][i];
+    }
 }
 
-void *cudnn_workspace(size_t bytes)
+void cudnn_turn(struct tensor x, void *y)
 {
-    return cuda_workspace(CUDA_WORK_CUDNN, bytes);
+    dim3 blocks((unsigned)ceil_div(x.rows, SIDE),
+                (unsigned)ceil_div(x.heads, SIDE));
+
+    turn<<<blocks, dim3(SIDE, SIDE_ROWS), 0, cuda_stream_current()>>>(
+        x, (float *)y);
+    launched("turn");
+}
+
+/* ---- Gradients to where they belong -------------------------------------- */
+
+enum { DELIVERIES = 3 };
+
+struct deliveries {
+    struct delivery list[DELIVERIES];
+    int n;
+};
+
+/* Eight elements a thread. */
+template <class T>
+static __global__ void __launch_bounds__(THREADS) deliver(
+    const __grid_constant__ deliveries d)
+{
+    int i = 0;
+
+    while (i + 1 < d.n && blockIdx.x >= d.list[i + 1].first_block)
+        i++;
+    const delivery &x = d.list[i];
+    unsigned groups = (unsigned)(x.to.heads * x.to.width) / PER_LANE;
+    int64_t at = (int64_t)(blockIdx.x - x.first_block) * THREADS + threadIdx.x;
+    int64_t row = at / groups, column = at % groups * PER_LANE;
+    alignas(16) T in[PER_LANE];
+    alignas(16) float out[PER_LANE] = {};
+
+    if (row >= x.to.rows)
+        return;
+    float4 *to = (float4 *)((float *)x.to.data + row * x.to.row_stride +
+                            column);
+    *(uint4 *)in = *(const uint4 *)((const T *)x.from.data +
+                                    row * x.from.row_stride + column);
+    if (!x.store) {
+        *(float4 *)out = to[0];
+        *(float4 *)(out + 4) = to[1];
+    }
+#pragma unroll
+    for (int j = 0; j < PER_LANE; j++)
+        out[j] += to_float(in[j]);
+    to[0] = *(const float4 *)out;
+    to[1] = *(const float4 *)(out + 4);
+}
+
+static int is_delivered(const struct delivery *d)
+{
+    return d->to.dtype == DTYPE_FP32 && is_aligned(&d->to, 16) &&
+           is_aligned(&d->from, 16) && d->to.width % PER_LANE == 0;
+}
+
+void cudnn_deliver(struct delivery *d, int n)
+{
+    struct deliveries all = {};
+    unsigned blocks = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (!is_delivered(&d[i])) {
+            cuda_sum(d[i].to, d[i].store, &d[i].from, 1);
+            continue;
+        }
+        d[i].first_block = blocks;
+        blocks += (unsigned)ceil_div(d[i].to.rows * d[i].to.heads *
+                                     d[i].to.width / PER_LANE, THREADS);
+        all.list[all.n++] = d[i];
+    }
+    if (!blocks)
+        return;
+    by_type(all.list[0].from.dtype, [&](auto t) {
+        typedef decltype(t) T;
+        if (sizeof(T) == 2)
+            deliver<T><<<blocks, THREADS, 0, cuda_stream_current()>>>(all);
+    });
+    launched("deliver");
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the cuDNN backend needs of the device beyond cuDNN: launchers of
- * cudnn_device.cu, present where the build found nvcc and cuDNN. */
+ * cudnn_device.cu, present where the build found nvcc and cuDNN.  They enqueue
+ * on the thread's current stream. */
 #ifndef SPAR_CUDNN_DEVICE_H
 #define SPAR_CUDNN_DEVICE_H
 
@@ -11,11 +12,6 @@
 extern "C" {
 #endif
 
-/* The cudaStream_t to which the thread's work goes (device.h). */
-void *cudnn_stream(void);
-/* Work space of that stream (cuda_streams.h), lost at the next call. */
-void *cudnn_workspace(size_t bytes);
-
 /* Some o [n, H, E] of the type of d_o with rowsum(d_o * o) = delta to 2^-16 and
  * better, all but two elements a row 0; 0 where d_o is 0.  It stands for the
  * output in cuDNN's backward, which takes row sums in no other form.  d_o [n,
@@ -23,6 +19,19 @@ void *cudnn_workspace(size_t bytes);
  * 16 bytes; delta [n, H, 1] fp32. */
 void cudnn_output_of_sums(struct tensor d_o, struct tensor delta,
                           struct tensor o);
+
+/* y [H, n] dense = x [n, H, 1], fp32. */
+void cudnn_turn(struct tensor x, void *y);
+
+/* to (+)= from, of equal shape; `from` bf16 or fp16, all alike. */
+struct delivery {
+    struct tensor to, from;
+    int store;                  /* 0: add, fp32 */
+    unsigned first_block;       /* set by cudnn_deliver() */
+};
+/* n <= 3 of them at once.  16 bytes at a time where `to` is fp32 and all rows
+ * are aligned. */
+void cudnn_deliver(struct delivery *d, int n);
 
 #ifdef __cplusplus
 }

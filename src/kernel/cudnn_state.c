@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/cudnn_device.h"
+#include "kernel/cuda_streams.h"
 
 enum { PLANS = 512 };
 
@@ -55,7 +55,8 @@ cudnnHandle_t cudnn_open(void)
         here.number = number;
         here.open = 1;
     }
-    if (cudnnSetStream(here.handle, cudnn_stream()) != CUDNN_STATUS_SUCCESS)
+    if (cudnnSetStream(here.handle, cuda_stream_current()) !=
+        CUDNN_STATUS_SUCCESS)
         die("cuDNN does not take the stream");
     return here.handle;
 }

@@ -18,6 +18,9 @@ const struct kernel_backend *const kernel_backends[] = {
 #endif
     &kernel_reference,
     &kernel_null,
+#ifdef HAVE_CUDA
+    &kernel_null_cuda,
+#endif
     NULL,
 };
 

@@ -36,7 +36,9 @@ struct attend_args {
     struct tensor lse;          /* [nq, H, 1] fp32, natural log */
     int store;      /* 1: overwrite every row of o, lse ((0, -inf) where nothing
                        is visible); 0: merge into (o, lse), o fp32 */
-    /* delta, do, d*: attend_backward only */
+    /* attend_backward: o, if its data is not NULL, is the global output [nq, H,
+     * E] job dtype, of which delta is the row sums: a backend may use either.
+     * delta, do, d*: attend_backward only */
     struct tensor d_o;          /* [nq, H, E] */
     struct tensor delta;        /* [nq, H, 1] fp32, rowsum(do * o) */
     struct tensor dq;           /* [nq, H, D] fp32 or job dtype (store) */
@@ -97,7 +99,11 @@ struct kernel_backend {
     const struct device *device;        /* of its tensors; NULL: the host */
     /* 0, or -1 with the reason why it cannot run here. */
     int (*available)(struct error *e);
-    /* Same inputs, same bits. */
+    /* Same inputs, same bits: all functions but attend_backward of a backend
+     * that has a `repeatable`, which is the same one with another. */
+    const struct kernel_backend *repeatable;
+    /* Why the call is done by another backend's kernels; NULL: it is not. */
+    const char *(*leaves)(const struct attend_args *a, int backward);
     void (*attend)(const struct attend_args *a);
     void (*attend_backward)(const struct attend_args *a);
     void (*delta)(struct tensor o, struct tensor d_o, struct tensor delta);
@@ -105,7 +111,7 @@ struct kernel_backend {
     void (*merge)(struct tensor o, struct tensor lse, int store,
                   const struct tensor *po, const struct tensor *plse,
                   int64_t n);
-    /* dst = (store ? 0 : dst) + sum of n <= 8 sources, converted. */
+    /* dst = (store ? 0 : dst) + sum of n sources, converted. */
     void (*sum)(struct tensor dst, int store, const struct tensor *src,
                 int64_t n);
     /* num = o exp(lse - m), den = exp(lse - m); 0 where lse is -inf. */
@@ -143,6 +149,12 @@ struct kernel_backend {
 extern const struct kernel_backend *const kernel_backends[];  /* NULL last */
 /* "auto": the fastest available. NULL and *e if unknown or unavailable. */
 const struct kernel_backend *kernel_find(const char *name, struct error *e);
+/* The backend in the form that gives the same bits in every pass. */
+static inline const struct kernel_backend *kernel_repeatable(
+    const struct kernel_backend *k)
+{
+    return k->repeatable ? k->repeatable : k;
+}
 
 /* Element access and conversion (round to nearest even), any dtype. */
 float element_load(const void *data, enum dtype t, int64_t i);

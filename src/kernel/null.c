@@ -101,27 +101,48 @@ static void null_softmax_backward(struct tensor dp, struct tensor p,
     (void)scale;
 }
 
+#define NULL_ENTRIES                                                          \
+    .attend = null_attend,                                                    \
+    .attend_backward = null_attend,                                           \
+    .delta = null_delta,                                                      \
+    .merge = null_merge,                                                      \
+    .sum = null_sum,                                                          \
+    .rescale = null_rescale,                                                  \
+    .normalize = null_rescale,                                                \
+    .scores = null_scores,                                                    \
+    .weigh = null_scores,                                                     \
+    .weigh_transposed = null_scores,                                          \
+    .softmax = null_softmax,                                                  \
+    .softmax_backward = null_softmax_backward,                                \
+    .state = null_state,                                                      \
+    .state_scan = null_state_scan,                                            \
+    .linear_intra = null_linear,                                              \
+    .linear_inter = null_linear,                                              \
+    .linear_intra_backward = null_linear,                                     \
+    .linear_inter_dq = null_linear,                                           \
+    .linear_inter_dkv = null_linear
+
 const struct kernel_backend kernel_null = {
     .name = "none",
     .summary = "computes nothing; measures what surrounds the kernels",
     .available = null_available,
-    .attend = null_attend,
-    .attend_backward = null_attend,
-    .delta = null_delta,
-    .merge = null_merge,
-    .sum = null_sum,
-    .rescale = null_rescale,
-    .normalize = null_rescale,
-    .scores = null_scores,
-    .weigh = null_scores,
-    .weigh_transposed = null_scores,
-    .softmax = null_softmax,
-    .softmax_backward = null_softmax_backward,
-    .state = null_state,
-    .state_scan = null_state_scan,
-    .linear_intra = null_linear,
-    .linear_inter = null_linear,
-    .linear_intra_backward = null_linear,
-    .linear_inter_dq = null_linear,
-    .linear_inter_dkv = null_linear,
+    NULL_ENTRIES,
 };
+
+#ifdef HAVE_CUDA
+static int null_cuda_available(struct error *e)
+{
+    if (device_cuda.count() > 0)
+        return 0;
+    return fail(e, "kernel \"none-cuda\": there is no CUDA device here");
+}
+
+const struct kernel_backend kernel_null_cuda = {
+    .name = "none-cuda",
+    .summary = "computes nothing; measures what surrounds kernels on a CUDA "
+               "device",
+    .device = &device_cuda,
+    .available = null_cuda_available,
+    NULL_ENTRIES,
+};
+#endif

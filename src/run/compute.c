@@ -91,14 +91,21 @@ static int64_t live_segments(const struct call *c, struct segment **list)
     return n;
 }
 
-static void call_attend(const struct call *c)
+static struct attend_args forward_args(const struct call *c)
 {
     struct attend_args a = attend_args(c);
-    struct segment *live = NULL;
 
     a.o = at(c, 3);
     a.lse = at(c, 4);
     a.store = stores(c, 3);
+    return a;
+}
+
+static void call_attend(const struct call *c)
+{
+    struct attend_args a = forward_args(c);
+    struct segment *live = NULL;
+
     if (c->memory->live) {
         a.n_segments = live_segments(c, &live);
         a.segments = live;
@@ -107,7 +114,7 @@ static void call_attend(const struct call *c)
     free(live);
 }
 
-static void call_attend_backward(const struct call *c)
+static struct attend_args backward_args(const struct call *c)
 {
     struct attend_args a = attend_args(c);
 
@@ -120,6 +127,13 @@ static void call_attend_backward(const struct call *c)
     a.store_dq = stores(c, 6);
     a.store_dk = stores(c, 7);
     a.store_dv = stores(c, 8);
+    return a;
+}
+
+static void call_attend_backward(const struct call *c)
+{
+    struct attend_args a = backward_args(c);
+
     c->kernel->attend_backward(&a);
 }
 
@@ -337,6 +351,8 @@ static void (*const calls[OP_KINDS])(const struct call *) = {
     [OP_MERGE] = call_merge,
     [OP_SUM] = call_sum,
     [OP_COPY] = call_copy,
+    [OP_STAGE_OUT] = call_copy,
+    [OP_STAGE_IN] = call_copy,
     [OP_RESCALE] = call_rescale,
     [OP_NORMALIZE] = call_normalize,
     [OP_SCORES] = call_scores,
@@ -364,4 +380,40 @@ void compute_op(const struct schedule *s, const struct op *op,
         die("rank %d: %s is not an op that computes", s->rank,
             op_names[op->kind]);
     calls[op->kind](&c);
+}
+
+/* ---- Before the run ----------------------------------------------------- */
+
+/* Another backend's kernels do the op: it is counted. */
+static void count_left(const struct call *c, struct rehearsal *r)
+{
+    int backward = c->op->kind == OP_ATTEND_BACKWARD;
+    struct attend_args a;
+    const char *why;
+
+    if ((!backward && c->op->kind != OP_ATTEND) || !c->kernel->leaves)
+        return;
+    a = backward ? backward_args(c) : forward_args(c);
+    why = c->kernel->leaves(&a, backward);
+    r->attends++;
+    r->left += why != NULL;
+    r->why = r->why ? r->why : why;
+}
+
+struct rehearsal compute_rehearse(const struct schedule *s, struct memory *m,
+                                  const struct kernel_backend *kernel)
+{
+    struct rehearsal r = { 0 };
+
+    for (int64_t i = 0; i < s->n_ops; i++) {
+        struct call c = { s, &s->ops[i], m, kernel, { NULL, NULL }, NULL, 0 };
+        if (!calls[c.op->kind])
+            continue;
+        c.o = pool_operands_get(s->pool, c.op->operands, &c.n);
+        count_left(&c, &r);
+        calls[c.op->kind](&c);
+    }
+    m->device->sync();
+    r.work_bytes = m->device->work();
+    return r;
 }

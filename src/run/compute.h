@@ -18,13 +18,26 @@ struct tile_span {
 struct tile_span memory_span(const struct memory *m, struct tile t);
 
 /* The tensor that a tile is in memory.  Only for tiles whose rows are one run
- * of stride 1 (all operands of ops that compute). */
+ * (all operands of ops that compute). */
 struct tensor memory_tensor(const struct memory *m, struct tile t);
 
 /* Run an op of the compute or copy lane. */
 void compute_op(const struct schedule *s, const struct op *op,
                 struct memory *m, const struct kernel_backend *kernel,
                 struct poll poll);
+
+/* What the ops of the compute lane need beside the memory plan. */
+struct rehearsal {
+    size_t work_bytes;          /* of the device, that kernels work in */
+    int64_t attends;            /* ops of softmax attention, */
+    int64_t left;               /* of which other kernels do these; */
+    const char *why;            /* why the first of them; NULL */
+};
+/* Runs them once, on whatever memory holds: plans are built and work spaces
+ * grow to what the run needs, before anything is timed or waits for another
+ * rank.  Destroys what memory held. */
+struct rehearsal compute_rehearse(const struct schedule *s, struct memory *m,
+                                  const struct kernel_backend *kernel);
 
 /* A tile of one memory into one of another, of the same shape (any row sets);
  * on a device, in its current stream. */
@@ -40,11 +53,24 @@ void collective_finish(const struct schedule *s, const struct op *op,
                        struct memory *m, const struct kernel_backend *kernel);
 
 /* ---- Loopback: all ranks in one process, real numbers, no MPI ----------- */
+
+/* Around what an event enqueues: an op, a message (its send and its receive), a
+ * collective (an op of each member), n in all.  Order is one in which each may
+ * follow all before it. */
+struct loopback_hook {
+    void (*begin)(void *arg, const int32_t *ranks, const int32_t *ops,
+                  int64_t n);
+    void (*end)(void *arg, const int32_t *ranks, const int32_t *ops,
+                int64_t n);
+    void *arg;
+};
+
 struct loopback {
     int64_t ranks;
     const struct schedule *const *schedules;
     struct memory *memories;    /* [ranks] */
     int64_t *bytes_sent;        /* [ranks] counted as messages complete */
+    const struct loopback_hook *hook;   /* borrowed; NULL: none */
 };
 /* On the host, or all on one device. */
 int loopback_create(struct loopback *l,

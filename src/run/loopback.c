@@ -54,6 +54,23 @@ struct stage {
     int failed;
 };
 
+static void begin(const struct stage *g, const int32_t *ranks,
+                  const int32_t *ops, int64_t n)
+{
+    if (g->l->hook)
+        g->l->hook->begin(g->l->hook->arg, ranks, ops, n);
+}
+
+/* It is done: whoever follows may go on. */
+static void end(const struct stage *g, const int32_t *ranks,
+                const int32_t *ops, int64_t n)
+{
+    if (g->l->hook)
+        g->l->hook->end(g->l->hook->arg, ranks, ops, n);
+    for (int64_t k = 0; k < n; k++)
+        lanes_done(&g->lanes[ranks[k]], ops[k]);
+}
+
 /* ---- Messages ----------------------------------------------------------- */
 
 /* One tile from rank a to rank b. */
@@ -103,9 +120,10 @@ static int try_send(struct stage *g, int64_t a, int32_t i)
     if (recv->kind != OP_RECV || recv->peer != a
         || !lanes_ready(&g->lanes[b], j))
         return 0;
+    const int32_t ranks[] = { (int32_t)a, (int32_t)b }, ops[] = { i, j };
+    begin(g, ranks, ops, 2);
     g->failed = move_message(g, a, send, b, recv);
-    lanes_done(&g->lanes[a], i);
-    lanes_done(&g->lanes[b], j);
+    end(g, ranks, ops, 2);
     return 1;
 }
 
@@ -221,9 +239,9 @@ static int try_collective(struct stage *g, int64_t a, int32_t i)
         ready += ops[k] >= 0;
     }
     if (ready == n) {
+        begin(g, ranks, ops, n);
         g->failed = move_collective(g, ranks, n, ops);
-        for (int64_t k = 0; k < n; k++)
-            lanes_done(&g->lanes[ranks[k]], ops[k]);
+        end(g, ranks, ops, n);
     }
     free(ops);
     return ready == n;
@@ -246,9 +264,11 @@ static int try_lane(struct stage *g, int64_t rank, int lane)
         return 0;               /* its send moves it */
     if (op->kind == OP_COLLECTIVE)
         return try_collective(g, rank, i);
+    const int32_t self = (int32_t)rank;
+    begin(g, &self, &i, 1);
     compute_op(s, op, &g->l->memories[rank], g->kernel,
                (struct poll){ NULL, NULL });
-    lanes_done(&g->lanes[rank], i);
+    end(g, &self, &i, 1);
     return 1;
 }
 

@@ -5,6 +5,8 @@
 #include "run/memory.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +20,7 @@ void memory_layout(struct memory *m, const struct schedule *s)
         starts[role] = at;
         at += s->role_bytes[role];
     }
+    starts[ROLE_STAGING] = 0;
     m->schedule = s;
     m->offsets = xcalloc((size_t)s->n_buffers, sizeof *m->offsets);
     for (int32_t b = 0; b < s->n_buffers; b++) {
@@ -49,20 +52,32 @@ int memory_create(struct memory *m, const struct schedule *s,
         return fail(e, "out of memory: rank %d needs %.3f GiB, %s", s->rank,
                     (double)s->peak_bytes / GIB, why.text);
     memory_layout(m, s);
-    return 0;
+    if (!s->role_bytes[ROLE_STAGING])
+        return 0;
+    m->staging = device->alloc_host(s->role_bytes[ROLE_STAGING], &why);
+    if (m->staging)
+        return 0;
+    memory_destroy(m);
+    return fail(e, "out of memory: rank %d needs %.3f GiB to stage messages, "
+                "%s", s->rank, (double)s->role_bytes[ROLE_STAGING] / GIB,
+                why.text);
 }
 
 void memory_destroy(struct memory *m)
 {
     if (m->base)
         m->device->free(m->base);
+    if (m->staging)
+        m->device->free_host(m->staging);
     free(m->offsets);
     memset(m, 0, sizeof *m);
 }
 
 void *memory_buffer(const struct memory *m, int32_t buffer)
 {
-    return m->base + m->offsets[buffer];
+    int staged = m->schedule->buffers[buffer].role == ROLE_STAGING;
+
+    return (staged ? m->staging : m->base) + m->offsets[buffer];
 }
 
 void memory_poison(struct memory *m)
@@ -121,6 +136,7 @@ int64_t memory_token(const struct memory *m, enum tensor_name tensor,
                                : token;
 }
 
+/* What one of several threads fills of a buffer: every n-th block of rows. */
 struct load {
     const struct memory *memory;
     int64_t first;              /* rows of earlier tokens stay as they are */
@@ -129,7 +145,10 @@ struct load {
     float *row;                 /* [width] */
     row_fn fn;
     void *arg;
+    int index, n;
 };
+
+enum { LOAD_BLOCK = 16, LOADER_ROWS = 1024, LOADERS = 16 };
 
 static void load_row(void *arg, int64_t row, int64_t token)
 {
@@ -137,6 +156,8 @@ static void load_row(void *arg, int64_t row, int64_t token)
     const struct buffer *b = l->buffer;
     size_t bytes = (size_t)b->width * dtype_size(b->dtype);
 
+    if (row / LOAD_BLOCK % l->n != l->index)
+        return;
     token = memory_token(l->memory, b->tensor, token);
     if (token < l->first)
         return;
@@ -152,6 +173,47 @@ static void load_row(void *arg, int64_t row, int64_t token)
     }
 }
 
+static void *load_share(void *arg)
+{
+    struct load *l = arg;
+    const struct schedule *s = l->memory->schedule;
+
+    l->row = xmalloc((size_t)l->buffer->width * sizeof *l->row);
+    map_walk(s->job, pool_map_get(s->pool, l->buffer->map), load_row, l);
+    free(l->row);
+    return NULL;
+}
+
+static int loaders(const struct buffer *b)
+{
+    cpu_set_t cores;
+    int64_t n = min64(b->rows / LOADER_ROWS, LOADERS);
+
+    if (n < 2 || sched_getaffinity(0, sizeof cores, &cores))
+        return 1;
+    return (int)min64(n, CPU_COUNT(&cores));
+}
+
+static void load_buffer(struct load whole)
+{
+    struct load parts[LOADERS];
+    pthread_t threads[LOADERS];
+    int n = loaders(whole.buffer), started[LOADERS] = { 0 };
+
+    for (int i = n - 1; i >= 0; i--) {
+        parts[i] = whole;
+        parts[i].index = i;
+        parts[i].n = n;
+        started[i] = i && !pthread_create(&threads[i], NULL, load_share,
+                                          &parts[i]);
+        if (!started[i])
+            load_share(&parts[i]);
+    }
+    for (int i = 1; i < n; i++)
+        if (started[i])
+            pthread_join(threads[i], NULL);
+}
+
 /* K and V from token `first` on, everything else. */
 static void load_from(struct memory *m, int64_t first, row_fn fn, void *arg)
 {
@@ -162,12 +224,12 @@ static void load_from(struct memory *m, int64_t first, row_fn fn, void *arg)
         if (b->role != ROLE_INPUT || b->tensor == TENSOR_NONE)
             continue;
         int of_keys = b->tensor == TENSOR_K || b->tensor == TENSOR_V;
-        struct load load = { m, of_keys ? first : 0, b, memory_host(m, i),
-                             xmalloc((size_t)b->width * sizeof(float)), fn,
-                             arg };
-        map_walk(s->job, pool_map_get(s->pool, b->map), load_row, &load);
+        struct load load = {
+            .memory = m, .first = of_keys ? first : 0, .buffer = b,
+            .data = memory_host(m, i), .fn = fn, .arg = arg,
+        };
+        load_buffer(load);
         memory_host_done(m, i, load.data, 1);
-        free(load.row);
     }
 }
 

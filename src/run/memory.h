@@ -12,7 +12,8 @@ struct memory {
     const struct schedule *schedule;
     const struct device *device;
     char *base;                 /* one block of peak_bytes */
-    size_t *offsets;            /* [n_buffers] into base */
+    char *staging;              /* one of the host; NULL: nothing is staged */
+    size_t *offsets;            /* [n_buffers] into the block of its role */
     int64_t live;               /* tokens that there are; 0: the job's */
 };
 
@@ -39,7 +40,8 @@ void memory_host_done(const struct memory *m, int32_t buffer, char *copy,
 typedef void (*row_fn)(void *arg, enum tensor_name tensor, int64_t token,
                        int64_t head, int64_t width, float *out);
 
-/* Fill every input buffer from `row`, rounded to the buffer's dtype. */
+/* Fill every input buffer from `row`, rounded to the buffer's dtype.  Large ones
+ * by several threads: `row` must be able to be called by them at once. */
 void memory_load(struct memory *m, row_fn row, void *arg);
 
 /* A decode session: the schedule is of the last step, `live` is how many tokens

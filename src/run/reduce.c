@@ -171,12 +171,15 @@ static void put_factors(const struct schedule *s, const struct op *op,
                         const struct memory *m, const struct records *r,
                         const struct tensor *t)
 {
-    for (int64_t i = 0; i < r->n; i++) {
-        float factor = factor_of(s, op,
-                                 t->head_first + (int32_t)(i % t->heads));
-        m->device->put(r->data + (i + 1) * r->width - 1, &factor,
-                       sizeof factor);
-    }
+    float *factors = xmalloc((size_t)r->n * sizeof *factors + 1);
+
+    for (int64_t i = 0; i < r->n; i++)
+        factors[i] = factor_of(s, op,
+                               t->head_first + (int32_t)(i % t->heads));
+    m->device->put_floats(r->data + r->width - 1,
+                          (size_t)r->width * sizeof(float), factors,
+                          (size_t)r->n);
+    free(factors);
 }
 
 void reduce_pack(const struct schedule *s, const struct op *op,

@@ -38,14 +38,14 @@ struct tensor memory_tensor(const struct memory *m, struct tile t)
     struct tile_span v = memory_span(m, t);
     int64_t rows = runs_count(v.runs, v.n_runs);
 
-    if (v.n_runs > 1 || (v.n_runs == 1 && v.runs[0].count > 1
-                         && v.runs[0].stride != 1))
+    if (v.n_runs > 1)
         die("rank %d: a tile of %s is not one run of rows",
             m->schedule->rank, pool_label_get(m->schedule->pool, b->label));
     return (struct tensor){
         .data = rows ? v.base + (size_t)v.runs[0].first * v.row_bytes : v.base,
         .dtype = b->dtype, .rows = rows,
-        .row_stride = (int64_t)b->heads * b->width,
+        .row_stride = (int64_t)b->heads * b->width
+            * (rows ? v.runs[0].stride : 1),
         .heads = t.head_count, .width = b->width,
         .head_first = b->head_first + t.head_first,
     };
@@ -182,10 +182,8 @@ static struct tensor piece_of(const struct memory *m, struct tile t,
     return x;
 }
 
-enum { MOST_SOURCES = 8 };
-
 /* The same by a kernel, for the device: pieces in which every slice is one
- * run.  More slices than a kernel takes only where the result is fp32. */
+ * run. */
 static void reduce_pieces(const struct kernel_backend *kernel,
                           struct memory *m, struct tile dst, struct tile own,
                           const struct operand *src, int64_t step,
@@ -193,26 +191,22 @@ static void reduce_pieces(const struct kernel_backend *kernel,
 {
     struct left to = { memory_span(m, dst), 0, 0 };
     struct left *from = xcalloc((size_t)members, sizeof *from);
+    struct tensor *parts = xcalloc((size_t)members, sizeof *parts);
     int64_t rows;
 
-    if (members > MOST_SOURCES && tile_buffer(m, dst)->dtype != DTYPE_FP32)
-        die("rank %d: a reduce-scatter of %d members in 16 bit, at most %d on "
-            "a device", m->schedule->rank, (int)members, MOST_SOURCES);
     for (int64_t i = 0; i < members; i++)
         from[i].span = memory_span(m, i == me ? own : src[i * step].tile);
     while ((rows = rows_left(&to)) > 0) {
-        struct tensor parts[MOST_SOURCES], out;
+        struct tensor out;
         for (int64_t i = 0; i < members; i++)
             rows = min64(rows, rows_left(&from[i]));
         out = piece_of(m, dst, &to, rows);
-        for (int64_t i = 0; i < members; i += MOST_SOURCES) {
-            int64_t n = min64(members - i, MOST_SOURCES);
-            for (int64_t k = i; k < i + n; k++)
-                parts[k - i] = piece_of(m, k == me ? own : src[k * step].tile,
-                                        &from[k], rows);
-            kernel->sum(out, i == 0, parts, n);
-        }
+        for (int64_t i = 0; i < members; i++)
+            parts[i] = piece_of(m, i == me ? own : src[i * step].tile, &from[i],
+                                rows);
+        kernel->sum(out, 1, parts, members);
     }
+    free(parts);
     free(from);
 }
 

@@ -28,6 +28,10 @@ libschedule_a_SOURCES = \
 	%D%/export.c \
 	%D%/infer.c \
 	%D%/internal.h \
+	%D%/lower.c \
+	%D%/lower.h \
+	%D%/lower_collective.c \
+	%D%/lower_internal.h \
 	%D%/memory_plan.c \
 	%D%/op.c \
 	%D%/pool.c \

@@ -44,6 +44,7 @@ void schedule_destroy(struct schedule *s)
     free(s->buffers);
     free(s->ops);
     free(s->deps);
+    free(s->parents);
     free(s);
 }
 

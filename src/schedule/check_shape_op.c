@@ -7,13 +7,14 @@
 
 /* ---- Operands ------------------------------------------------------------ */
 
-/* Kernels take one run of rows. */
+/* Kernels take one run of rows; those of a lowered collective any stride. */
 static int check_one_run(const struct task *t)
 {
     for (int64_t i = 0; i < t->n; i++) {
         int64_t n;
         const struct run *r = pool_rows_get(t->s->pool, t->o[i].tile.rows, &n);
-        if (n > 1 || (n == 1 && r->count > 1 && r->stride != 1))
+        if (n > 1 || (n == 1 && r->count > 1 && r->stride != 1
+                      && !t->op->channel))
             return task_fail(t, "operand %d is not one run of rows", (int)i);
     }
     return 0;
@@ -391,6 +392,8 @@ static int (*const shapes[OP_KINDS])(const struct task *) = {
     [OP_MERGE] = shape_merge,
     [OP_SUM] = shape_sum,
     [OP_COPY] = shape_copy,
+    [OP_STAGE_OUT] = shape_copy,
+    [OP_STAGE_IN] = shape_copy,
     [OP_RESCALE] = shape_rescale,
     [OP_NORMALIZE] = shape_normalize,
     [OP_SCORES] = shape_scores,

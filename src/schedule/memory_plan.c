@@ -155,6 +155,6 @@ void plan_memory(struct schedule *s)
     for (int32_t b = 0; b < s->n_buffers; b++)
         if (s->buffers[b].role != ROLE_SCRATCH)
             s->role_bytes[s->buffers[b].role] += buffer_bytes(s, b);
-    for (int r = 0; r < ROLES; r++)
+    for (int r = 0; r < ROLE_STAGING; r++)
         s->peak_bytes += s->role_bytes[r];
 }

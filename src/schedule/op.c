@@ -21,7 +21,8 @@ const char *const op_names[] = {
     [OP_LINEAR_INTER_DQ] = "linear_inter_dq",
     [OP_LINEAR_INTER_DKV] = "linear_inter_dkv",
     [OP_SEND] = "send", [OP_RECV] = "recv",
-    [OP_COLLECTIVE] = "collective", [OP_KINDS] = NULL
+    [OP_COLLECTIVE] = "collective", [OP_STAGE_OUT] = "stage_out",
+    [OP_STAGE_IN] = "stage_in", [OP_KINDS] = NULL
 };
 const char *const collective_names[] = {
     [COLLECTIVE_NONE] = "none", [ALL_GATHER] = "all_gather",
@@ -37,7 +38,7 @@ const char *const channel_names[] = {
     [CHANNEL_INTER] = "inter", [CHANNELS] = NULL
 };
 const char *const role_names[] = { "input", "output", "saved", "scratch",
-                                   NULL };
+                                   "staging", NULL };
 const char *const tensor_names[] = {
     [TENSOR_NONE] = "-", [TENSOR_Q] = "q", [TENSOR_K] = "k", [TENSOR_V] = "v",
     [TENSOR_DO] = "do", [TENSOR_O] = "o", [TENSOR_LSE] = "lse",
@@ -57,6 +58,18 @@ static const char *const lane_names[LANES] = {
     [LANE_RECV(CHANNEL_INTRA)] = "intra.recv",
     [LANE_SEND(CHANNEL_INTER)] = "inter.send",
     [LANE_RECV(CHANNEL_INTER)] = "inter.recv",
+    [LANE_STAGE_OUT(CHANNEL_KV)] = "kv.stage_out",
+    [LANE_STAGE_IN(CHANNEL_KV)] = "kv.stage_in",
+    [LANE_STAGE_OUT(CHANNEL_DKV)] = "dkv.stage_out",
+    [LANE_STAGE_IN(CHANNEL_DKV)] = "dkv.stage_in",
+    [LANE_STAGE_OUT(CHANNEL_Q)] = "q.stage_out",
+    [LANE_STAGE_IN(CHANNEL_Q)] = "q.stage_in",
+    [LANE_STAGE_OUT(CHANNEL_OUT)] = "out.stage_out",
+    [LANE_STAGE_IN(CHANNEL_OUT)] = "out.stage_in",
+    [LANE_STAGE_OUT(CHANNEL_INTRA)] = "intra.stage_out",
+    [LANE_STAGE_IN(CHANNEL_INTRA)] = "intra.stage_in",
+    [LANE_STAGE_OUT(CHANNEL_INTER)] = "inter.stage_out",
+    [LANE_STAGE_IN(CHANNEL_INTER)] = "inter.stage_in",
 };
 
 const char *lane_name(int lane)
@@ -68,6 +81,10 @@ void op_lanes(const struct op *op, int lane[2])
 {
     lane[0] = op->kind == OP_COPY ? LANE_COPY : LANE_COMPUTE;
     lane[1] = -1;
+    if (op->channel)            /* the local part of a lowered collective */
+        lane[0] = LANE_STAGE_IN(op->channel);
+    if (op->kind == OP_STAGE_OUT)
+        lane[0] = LANE_STAGE_OUT(op->channel);
     if (op->kind == OP_SEND || op->kind == OP_COLLECTIVE)
         lane[0] = LANE_SEND(op->channel);
     if (op->kind == OP_RECV)

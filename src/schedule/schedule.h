@@ -45,6 +45,9 @@ enum op_kind {
     OP_SEND,
     OP_RECV,
     OP_COLLECTIVE,
+    /* In lowered schedules only (lower.h) */
+    OP_STAGE_OUT,           /* dst = src, from the device to the host */
+    OP_STAGE_IN,            /* dst = src, from the host to the device */
     OP_KINDS
 };
 
@@ -66,13 +69,20 @@ enum channel {
 };
 
 /* Lanes run in order, one op at a time.  A collective holds both lanes of its
- * channel. */
+ * channel.  In a lowered schedule a channel has two more, for what is copied
+ * from and to the host. */
 enum { LANE_COMPUTE, LANE_COPY, LANE_FIRST_CHANNEL };
 #define LANE_SEND(c) (LANE_FIRST_CHANNEL + 2 * ((c) - 1))
 #define LANE_RECV(c) (LANE_FIRST_CHANNEL + 2 * ((c) - 1) + 1)
-#define LANES        (LANE_FIRST_CHANNEL + 2 * (CHANNELS - 1))
+#define LANE_FIRST_STAGE    (LANE_FIRST_CHANNEL + 2 * (CHANNELS - 1))
+#define LANE_STAGE_OUT(c)   (LANE_FIRST_STAGE + 2 * ((c) - 1))
+#define LANE_STAGE_IN(c)    (LANE_FIRST_STAGE + 2 * ((c) - 1) + 1)
+#define LANES               (LANE_FIRST_STAGE + 2 * (CHANNELS - 1))
 
-enum role { ROLE_INPUT, ROLE_OUTPUT, ROLE_SAVED, ROLE_SCRATCH, ROLES };
+/* Staging is of the host, where the device copies at full speed; the others are
+ * where the kernels work. */
+enum role { ROLE_INPUT, ROLE_OUTPUT, ROLE_SAVED, ROLE_SCRATCH, ROLE_STAGING,
+            ROLES };
 
 /* What a buffer holds, where a tensor of the job enters or leaves. */
 enum tensor_name {
@@ -125,7 +135,7 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_UPDATE };   /* r w x */
  *   delta            o r, do r, delta w
  *   merge            o w|x, lse w|x, then (o r, lse r) for each partial
  *   sum              dst w|x, then each source r
- *   copy             dst w, src r
+ *   copy             dst w, src r      (stage_out, stage_in: alike)
  *   rescale          o r, lse r, m r, num w, den w     (all fp32)
  *   normalize        num r, den r, m r, o w, lse w
  *   (scores, weigh*: `segments` are the visible pairs)
@@ -216,7 +226,9 @@ struct schedule {
     /* Set by schedule_freeze(). */
     uint64_t hash;
     size_t role_bytes[ROLES];   /* scratch: size of the arena */
-    size_t peak_bytes;          /* sum of role_bytes */
+    size_t peak_bytes;          /* sum of role_bytes but staging */
+    int32_t *parents;           /* [n_ops] lowered: ops of the logical schedule
+                                   that they are of; else NULL */
     struct builder *builder;    /* while building; NULL once frozen */
 };
 

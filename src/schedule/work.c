@@ -152,6 +152,8 @@ static void compute_work(const struct task *t, struct work *w)
     case OP_MERGE:
     case OP_SUM:
     case OP_COPY:
+    case OP_STAGE_OUT:
+    case OP_STAGE_IN:
     case OP_RESCALE:
     case OP_NORMALIZE:
     case OP_SOFTMAX:

@@ -252,6 +252,7 @@ static int put_entry(hid_t entries, const struct trace *t, int64_t i)
         return -1;
     int rc = h5_put_string(g, "strategy", x->strategy) ||
              h5_put_string(g, "layout", x->layout) ||
+             (*x->transport && h5_put_string(g, "transport", x->transport)) ||
              h5_put_string(g, "schedule_hash", hash) ||
              h5_put_number(g, "schedule_hash_u64", H5T_NATIVE_UINT64,
                            &x->schedule_hash) ||
@@ -335,6 +336,8 @@ static int put_provenance(hid_t f, const struct trace *t)
                    h5_put_string(f, "created", created) ||
                    h5_put_string(f, "run_uuid", uuid) ||
                    h5_put_strings(f, "hosts", t->hosts, t->ranks) ||
+                   (t->slots &&
+                    h5_put_strings(f, "slots", t->slots, t->ranks)) ||
                    h5_put_string(f, "versions", t->versions) ||
                    h5_put_string(f, "scenario", t->scenario_json) ||
                    h5_put_string(f, "machine", t->machine) ||

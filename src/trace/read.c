@@ -293,6 +293,24 @@ static int read_strings(const struct h5_in *in, const char *name,
     return *strings ? 0 : -1;
 }
 
+/* Measured runs have them, older ones did not. */
+static int read_slots(const struct h5_in *in, struct trace *t)
+{
+    int64_t n;
+
+    if (H5Aexists(in->file, "slots") <= 0)
+        return 0;
+    char **slots = h5_get_strings(in, "/", "slots", &n);
+    if (slots && n == t->ranks) {
+        t->slots = (const char **)slots;
+        return 0;
+    }
+    if (!slots)
+        return -1;
+    h5_free_strings(slots, n);
+    return damaged(in, "not as many slots as hosts");
+}
+
 static int read_provenance(const struct h5_in *in, struct trace *t)
 {
     char base[16];
@@ -305,6 +323,8 @@ static int read_provenance(const struct h5_in *in, struct trace *t)
     if (!t->hosts)
         return -1;
     t->ranks = (int32_t)ranks;
+    if (read_slots(in, t))
+        return -1;
     return (t->scenario_json = h5_get_string(in, "/", "scenario")) &&
                    (t->command = h5_get_string(in, "/", "history")) &&
                    (t->machine = h5_get_string(in, "/", "machine")) &&
@@ -385,6 +405,7 @@ void trace_destroy(struct trace *t)
     h5_free_strings((char **)t->kinds, t->n_kinds);
     h5_free_strings((char **)t->lanes, t->n_lanes);
     h5_free_strings((char **)t->hosts, t->ranks);
+    h5_free_strings((char **)t->slots, t->slots ? t->ranks : 0);
     free((void *)t->scenario_json);
     free((void *)t->command);
     free((void *)t->machine);

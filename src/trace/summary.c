@@ -41,6 +41,9 @@ static void text_trace(FILE *out, const char *path, const struct trace *t)
 {
     fprintf(out, "%s: %s, %" PRId32 " ranks, %" PRId64 " spans\n", path,
             t->simulated ? "simulated" : "measured", t->ranks, t->n_spans);
+    for (int32_t r = 0; t->slots && r < t->ranks; r++)
+        fprintf(out, "  rank %" PRId32 " on %s of %s\n", r, t->slots[r],
+                trace_host(t, r));
     for (int64_t i = 0; i < t->n_entries; i++)
         text_entry(out, t, i);
 }
@@ -62,6 +65,7 @@ static void json_entry(struct json *j, const struct trace *t, int64_t entry)
         json_object(j, NULL);
         json_int(j, "rank", r);
         json_text(j, "host", trace_host(t, r));
+        json_text(j, "slot", trace_slot(t, r));
         json_int(j, "ops", x->n_ops[r]);
         usage_json(j, "usage", &usage[r]);
         json_text(j, "last_op",

@@ -63,6 +63,7 @@ int64_t spool_states(const char *folder, struct spool_state **states,
 
 struct trace_entry {            /* one per entry of `strategies` */
     char strategy[32], layout[32];
+    char transport[16];         /* "": simulated; not read back */
     uint64_t schedule_hash;
     int32_t ranks;
     int32_t repeats;
@@ -90,6 +91,8 @@ struct trace {
     const char **lanes;         /* names, by span.lane; none: n_lanes 0 */
     int32_t ranks;
     const char **hosts;         /* [ranks] */
+    const char **slots;         /* [ranks] the device or cores of the host that
+                                   a rank works on; NULL: unknown */
     const struct trace_clock *clocks;   /* [ranks] */
     int64_t n_entries;
     struct trace_entry *entries;

@@ -263,6 +263,11 @@ const char *trace_host(const struct trace *t, int32_t rank)
     return rank < t->ranks && t->hosts ? t->hosts[rank] : "?";
 }
 
+const char *trace_slot(const struct trace *t, int32_t rank)
+{
+    return rank < t->ranks && t->slots ? t->slots[rank] : "";
+}
+
 void json_ns(struct json *j, const char *key, double ns)
 {
     json_real(j, key, ns / 1e9);

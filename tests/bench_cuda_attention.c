@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How long the CUDA kernel backends take for attention, bf16, 32 query heads on
+ * 8 KV heads of 128: medians of device times, work queued ahead of it and the
+ * L2 cache overwritten before every call, launched plainly and replayed from a
+ * CUDA graph.  Prints CSV, which bench/gpu/attention.py reads.
+ *   bench_cuda_attention [-k cudnn|cuda] [-r REPEATS] square|ring TOKENS...
+ * `square`: the whole of TOKENS x TOKENS, results in bf16, backward with o.
+ * `ring`: the blocks that a zigzag ring of two ranks calls at TOKENS in all,
+ * backward with delta; results stored in fp32 or added to it, as the first and
+ * the later steps do. */
+#include <config.h>
+
+#include <stdio.h>
+
+#ifndef HAVE_CUDA
+int main(void)
+{
+    printf("built without CUDA\n");
+    return 0;
+}
+#else
+
+#include <cuda_runtime_api.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernel/backends.h"
+#include "kernel/cuda_streams.h"
+
+enum { HEADS = 32, KV_HEADS = 8, WIDTH = 128, MOST = 64, BLOCK = 1 << 22 };
+enum { REST = 200000000 };      /* ns before each case: heat */
+static const size_t FLUSH = (size_t)256 << 20;
+
+static int64_t repeats = 15;
+static void *flush;             /* larger than any L2 */
+
+static void must(cudaError_t rc, const char *what)
+{
+    if (rc != cudaSuccess)
+        die("%s: %s", what, cudaGetErrorString(rc));
+}
+
+/* ---- Operands ------------------------------------------------------------ */
+
+static float draw(void)
+{
+    static uint64_t state = 1;
+
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (float)(state >> 40) * 0x1p-23f - 1;
+}
+
+/* Uniform in -sqrt 3 .. sqrt 3, in blocks that repeat. */
+static struct tensor make(enum dtype type, int64_t rows, int32_t heads,
+                          int32_t width)
+{
+    struct tensor t = { .dtype = type, .rows = rows, .heads = heads,
+                        .width = width, .row_stride = (int64_t)heads * width };
+    size_t bytes = (size_t)(rows * t.row_stride) * dtype_size(type);
+    size_t block = (size_t)BLOCK * dtype_size(type);
+    char *host = xmalloc(block);
+    struct error e;
+
+    t.data = device_cuda.alloc(bytes, &e);
+    if (!t.data)
+        die("%s", e.text);
+    for (int64_t i = 0; i < BLOCK; i++)
+        element_store(host, type, i, draw() * sqrtf(3));
+    for (size_t at = 0; at < bytes; at += block)
+        device_cuda.put((char *)t.data + at, host,
+                        bytes - at < block ? bytes - at : block);
+    free(host);
+    return t;
+}
+
+enum result { BF16, STORE, ADD, RESULTS };
+static const char *const result_names[RESULTS] = { "bf16", "fp32", "add" };
+
+/* One call: q x k tokens, causal at the bottom right. */
+struct block {
+    int64_t q, k;
+    int causal;
+    enum result result;
+};
+
+static struct attend_args arguments(const struct block *b,
+                                    const struct segment *s)
+{
+    enum dtype in = DTYPE_BF16, out = b->result == BF16 ? in : DTYPE_FP32;
+    int store = b->result != ADD;
+
+    return (struct attend_args){
+        .q = make(in, b->q, HEADS, WIDTH), .k = make(in, b->k, KV_HEADS, WIDTH),
+        .v = make(in, b->k, KV_HEADS, WIDTH),
+        .d_o = make(in, b->q, HEADS, WIDTH), .o = make(out, b->q, HEADS, WIDTH),
+        .lse = make(DTYPE_FP32, b->q, HEADS, 1),
+        .delta = make(DTYPE_FP32, b->q, HEADS, 1),
+        .dq = make(out, b->q, HEADS, WIDTH),
+        .dk = make(out, b->k, KV_HEADS, WIDTH),
+        .dv = make(out, b->k, KV_HEADS, WIDTH), .group = HEADS / KV_HEADS,
+        .scale = 1 / sqrtf(WIDTH), .segments = s, .n_segments = 1,
+        .store = store, .store_dq = store, .store_dk = store,
+        .store_dv = store,
+    };
+}
+
+static void release(struct attend_args *a)
+{
+    struct tensor *all[] = { &a->q, &a->k, &a->v, &a->d_o, &a->o, &a->lse,
+                             &a->delta, &a->dq, &a->dk, &a->dv };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        device_cuda.free(all[i]->data);
+}
+
+/* ---- Times --------------------------------------------------------------- */
+
+struct timed {
+    const struct kernel_backend *kernel;
+    const struct attend_args *args;
+    int backward;
+    cudaGraphExec_t graph;      /* NULL: launched plainly */
+};
+
+static void launch(const struct timed *t)
+{
+    if (t->graph)
+        must(cudaGraphLaunch(t->graph, cuda_stream_current()), "replay");
+    else if (t->backward)
+        t->kernel->attend_backward(t->args);
+    else
+        t->kernel->attend(t->args);
+}
+
+static void record(struct timed *t)
+{
+    cudaStream_t s = cuda_stream_current();
+    cudaGraph_t graph;
+
+    must(cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal), "record");
+    launch(t);
+    must(cudaStreamEndCapture(s, &graph), "record");
+    must(cudaGraphInstantiate(&t->graph, graph, 0), "record");
+    must(cudaGraphDestroy(graph), "record");
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int compare_floats(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Seconds of the device; *host: of the calls themselves. */
+static double median(const struct timed *t, double *host)
+{
+    cudaStream_t stream = cuda_stream_current();
+    cudaEvent_t from, to;
+    float ms[MOST];
+
+    *host = 0;
+    nanosleep(&(struct timespec){ 0, REST }, NULL);
+    must(cudaEventCreate(&from), "event");
+    must(cudaEventCreate(&to), "event");
+    for (int64_t i = -2; i < repeats; i++) {
+        must(cudaMemsetAsync(flush, 0, FLUSH, stream), "flush");
+        must(cudaEventRecord(from, stream), "event");
+        double start = now();
+        launch(t);
+        *host += i < 0 ? 0 : (now() - start) / (double)repeats;
+        must(cudaEventRecord(to, stream), "event");
+        must(cudaStreamSynchronize(stream), "call");
+        must(cudaEventElapsedTime(&ms[i < 0 ? 0 : i], from, to), "event");
+    }
+    must(cudaEventDestroy(from), "event");
+    must(cudaEventDestroy(to), "event");
+    qsort(ms, (size_t)repeats, sizeof *ms, compare_floats);
+    return 1e-3 * (double)ms[repeats / 2];
+}
+
+/* ---- What is timed ------------------------------------------------------- */
+
+static void print_pass(const struct kernel_backend *k, const struct block *b,
+                       const struct attend_args *a, int backward)
+{
+    struct timed t = { k, a, backward, NULL };
+    double flop = 4.0 * WIDTH * HEADS * (double)segment_pairs(a->segments);
+    double host, seconds;
+
+    for (int replay = 0; replay < 2; replay++) {
+        if (replay)
+            record(&t);
+        seconds = median(&t, &host);
+        printf("%s,%s,%s,%lld,%lld,%s,%s,%.4f,%.1f,%.1f\n", k->name,
+               backward ? "backward" : "forward", b->causal ? "causal" : "full",
+               (long long)b->q, (long long)b->k, result_names[b->result],
+               replay ? "graph" : "plain", 1e3 * seconds,
+               flop * (backward ? 2.5 : 1) / seconds * 1e-12, 1e6 * host);
+        fflush(stdout);
+    }
+    must(cudaGraphExecDestroy(t.graph), "graph");
+}
+
+static void time_block(const struct kernel_backend *k, const struct block *b)
+{
+    struct segment s = { 0, b->q, 0, b->k, b->causal ? b->q - b->k : BAND_LOW,
+                         BAND_HIGH };
+    struct attend_args a = arguments(b, &s);
+
+    print_pass(k, b, &a, 0);
+    if (b->result == BF16)
+        print_pass(k, b, &a, 1);
+    else {                      /* a ring's op has no o */
+        struct attend_args no_o = a;
+
+        no_o.o.data = NULL;
+        print_pass(k, b, &no_o, 1);
+    }
+    release(&a);
+}
+
+static void time_square(const struct kernel_backend *k, int64_t n)
+{
+    for (int causal = 0; causal < 2; causal++)
+        time_block(k, &(struct block){ n, n, causal, BF16 });
+}
+
+/* Each of two ranks has two of the four quarters.  Its own block is causal; of
+ * the other's, all its queries see one quarter, or one quarter of them sees
+ * all. */
+static void time_ring(const struct kernel_backend *k, int64_t n)
+{
+    int64_t half = n / 2, quarter = n / 4;
+    const struct block blocks[] = {
+        { half, half, 1, BF16 }, { half, half, 1, STORE },
+        { half, quarter, 0, BF16 }, { half, quarter, 0, ADD },
+        { quarter, half, 0, BF16 }, { quarter, half, 0, ADD },
+    };
+
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        time_block(k, &blocks[i]);
+}
+
+static const struct kernel_backend *backend(const char *name)
+{
+    struct error e = { 0 };
+    const struct kernel_backend *k = kernel_find(name, &e);
+
+    if (!k)
+        die("%s", e.text);
+    return k;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: bench_cuda_attention [-k cudnn|cuda] [-r REPEATS] "
+            "square|ring TOKENS...\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = "cudnn";
+    struct error e;
+    int option;
+
+    while ((option = getopt(argc, argv, "k:r:")) > 0)
+        if (option == 'k')
+            name = optarg;
+        else if (option == 'r')
+            repeats = max64(1, min64(MOST, strtoll(optarg, NULL, 10)));
+        else
+            return usage();
+    if (argc - optind < 2)
+        return usage();
+    if (device_cuda.count() == 0 || device_cuda.open(0, &e)) {
+        printf("no CUDA device\n");
+        return 0;
+    }
+    if (!(flush = device_cuda.alloc(FLUSH, &e)))
+        die("%s", e.text);
+    int ring = !strcmp(argv[optind], "ring");
+    const struct kernel_backend *k = backend(name);
+    printf("kernel,pass,mask,q,k,result,launch,ms,tflops,host_us\n");
+    for (int i = optind + 1; i < argc; i++)
+        (ring ? time_ring : time_square)(k, strtoll(argv[i], NULL, 10));
+    return 0;
+}
+
+#endif
