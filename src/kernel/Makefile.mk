@@ -35,6 +35,7 @@ libkernel_a_SOURCES = \
 	%D%/cuda_mma.cuh \
 	%D%/cuda_rows.cuh \
 	%D%/cuda_streams.h \
+	%D%/cuda_versions.h \
 	%D%/cuda_warp.cuh \
 	%D%/cuda_wgmma.cuh \
 	%D%/device.c \
