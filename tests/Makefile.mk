@@ -38,7 +38,7 @@ shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
 check_PROGRAMS += $(unit_tests) $(rank_tests)
-EXTRA_DIST += $(shell_tests) \
+EXTRA_DIST += $(shell_tests) %D%/points.sh \
 	$(wildcard $(srcdir)/%D%/golden/*) $(wildcard $(srcdir)/%D%/cases/*)
 
 # All tests link alike; a library's flags go to the test that includes its header.
@@ -155,20 +155,24 @@ EXTRA_PROGRAMS += %D%/bench_predict
 EXTRA_PROGRAMS += %D%/bench_precision
 %C%_bench_precision_SOURCES = %D%/bench_precision.c %D%/rig.c %D%/rig.h
 EXTRA_PROGRAMS += %D%/bench_cuda_attention
-%C%_bench_cuda_attention_SOURCES = %D%/bench_cuda_attention.c
+%C%_bench_cuda_attention_SOURCES = %D%/bench_cuda_attention.c \
+	%D%/bench_device.h
 %C%_bench_cuda_attention_CPPFLAGS = $(AM_CPPFLAGS) $(CUDA_CPPFLAGS)
 %C%_bench_cuda_attention_LDADD = $(local_archives) $(local_libs)
 if HAVE_CUDA
 nodist_EXTRA_%C%_bench_cuda_attention_SOURCES = dummy.cxx
 endif
 EXTRA_PROGRAMS += %D%/bench_cuda_linear
-%C%_bench_cuda_linear_SOURCES = %D%/bench_cuda_linear.c
+%C%_bench_cuda_linear_SOURCES = %D%/bench_cuda_linear.c \
+	%D%/bench_device.h
 %C%_bench_cuda_linear_LDADD = $(local_archives) $(local_libs)
 EXTRA_PROGRAMS += %D%/bench_cuda_rows
-%C%_bench_cuda_rows_SOURCES = %D%/bench_cuda_rows.c
+%C%_bench_cuda_rows_SOURCES = %D%/bench_cuda_rows.c \
+	%D%/bench_device.h
 %C%_bench_cuda_rows_LDADD = $(local_archives) $(local_libs)
 EXTRA_PROGRAMS += %D%/bench_loopback
-%C%_bench_loopback_SOURCES = %D%/bench_loopback.c %D%/device_order.c \
+%C%_bench_loopback_SOURCES = %D%/bench_device.h %D%/bench_loopback.c \
+	%D%/device_order.c \
 	%D%/device_order.h %D%/rig.c %D%/rig.h
 EXTRA_PROGRAMS += %D%/bench_transport
 %C%_bench_transport_SOURCES = %D%/bench_transport.c

@@ -22,16 +22,15 @@ int main(void)
 #else
 
 #include <cuda_runtime_api.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "kernel/backends.h"
+#include "bench_device.h"
 #include "kernel/cuda_streams.h"
 
-enum { HEADS = 32, KV_HEADS = 8, WIDTH = 128, MOST = 64, BLOCK = 1 << 22 };
+enum { HEADS = 32, KV_HEADS = 8, WIDTH = 128, MOST = 64 };
 enum { REST = 200000000 };      /* ns before each case: heat */
 static const size_t FLUSH = (size_t)256 << 20;
 
@@ -45,37 +44,6 @@ static void must(cudaError_t rc, const char *what)
 }
 
 /* ---- Operands ------------------------------------------------------------ */
-
-static float draw(void)
-{
-    static uint64_t state = 1;
-
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (float)(state >> 40) * 0x1p-23f - 1;
-}
-
-/* Uniform in -sqrt 3 .. sqrt 3, in blocks that repeat. */
-static struct tensor make(enum dtype type, int64_t rows, int32_t heads,
-                          int32_t width)
-{
-    struct tensor t = { .dtype = type, .rows = rows, .heads = heads,
-                        .width = width, .row_stride = (int64_t)heads * width };
-    size_t bytes = (size_t)(rows * t.row_stride) * dtype_size(type);
-    size_t block = (size_t)BLOCK * dtype_size(type);
-    char *host = xmalloc(block);
-    struct error e;
-
-    t.data = device_cuda.alloc(bytes, &e);
-    if (!t.data)
-        die("%s", e.text);
-    for (int64_t i = 0; i < BLOCK; i++)
-        element_store(host, type, i, draw() * sqrtf(3));
-    for (size_t at = 0; at < bytes; at += block)
-        device_cuda.put((char *)t.data + at, host,
-                        bytes - at < block ? bytes - at : block);
-    free(host);
-    return t;
-}
 
 enum result { BF16, STORE, ADD, RESULTS };
 static const char *const result_names[RESULTS] = { "bf16", "fp32", "add" };
@@ -94,14 +62,17 @@ static struct attend_args arguments(const struct block *b,
     int store = b->result != ADD;
 
     return (struct attend_args){
-        .q = make(in, b->q, HEADS, WIDTH), .k = make(in, b->k, KV_HEADS, WIDTH),
-        .v = make(in, b->k, KV_HEADS, WIDTH),
-        .d_o = make(in, b->q, HEADS, WIDTH), .o = make(out, b->q, HEADS, WIDTH),
-        .lse = make(DTYPE_FP32, b->q, HEADS, 1),
-        .delta = make(DTYPE_FP32, b->q, HEADS, 1),
-        .dq = make(out, b->q, HEADS, WIDTH),
-        .dk = make(out, b->k, KV_HEADS, WIDTH),
-        .dv = make(out, b->k, KV_HEADS, WIDTH), .group = HEADS / KV_HEADS,
+        .q = random_on_device(in, b->q, HEADS, WIDTH),
+        .k = random_on_device(in, b->k, KV_HEADS, WIDTH),
+        .v = random_on_device(in, b->k, KV_HEADS, WIDTH),
+        .d_o = random_on_device(in, b->q, HEADS, WIDTH),
+        .o = random_on_device(out, b->q, HEADS, WIDTH),
+        .lse = random_on_device(DTYPE_FP32, b->q, HEADS, 1),
+        .delta = random_on_device(DTYPE_FP32, b->q, HEADS, 1),
+        .dq = random_on_device(out, b->q, HEADS, WIDTH),
+        .dk = random_on_device(out, b->k, KV_HEADS, WIDTH),
+        .dv = random_on_device(out, b->k, KV_HEADS, WIDTH),
+        .group = HEADS / KV_HEADS,
         .scale = 1 / sqrtf(WIDTH), .segments = s, .n_segments = 1,
         .store = store, .store_dq = store, .store_dk = store,
         .store_dv = store,

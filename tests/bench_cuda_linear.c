@@ -18,49 +18,20 @@ int main(void)
 }
 #else
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "kernel/backends.h"
+#include "bench_device.h"
 #include "kernel/cuda_async.h"
 
-enum { REPEATS = 15, BLOCK = 1 << 20 };
+enum { REPEATS = 15 };
 
 static int64_t heads = 32, width = 128;
 
-/* ---- Tensors ------------------------------------------------------------- */
-
-static uint64_t state = 1;
-
-static float draw(void)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (float)(state >> 40) * 0x1p-23f - 1;
-}
-
-/* Random numbers of uniform distribution in -sqrt 3 .. sqrt 3, in blocks. */
 static struct tensor make(enum dtype type, int64_t rows, int64_t w)
 {
-    struct tensor t = { .dtype = type, .rows = rows, .heads = (int32_t)heads,
-                        .width = (int32_t)w, .row_stride = heads * w };
-    size_t bytes = (size_t)(rows * t.row_stride) * dtype_size(type);
-    size_t block = (size_t)BLOCK * dtype_size(type);
-    char *host = xmalloc(block);
-    struct error e;
-
-    t.data = device_cuda.alloc(bytes, &e);
-    if (!t.data)
-        die("%s", e.text);
-    for (int64_t i = 0; i < BLOCK; i++)
-        element_store(host, type, i, draw() * sqrtf(3));
-    device_cuda.put(t.data, host, bytes < block ? bytes : block);
-    for (size_t at = block; at < bytes; at += block)
-        device_cuda.copy_rows((char *)t.data + at, block, t.data, block,
-                              bytes - at < block ? bytes - at : block, 1);
-    free(host);
-    return t;
+    return random_on_device(type, rows, heads, w);
 }
 
 /* ---- What is timed ------------------------------------------------------- */
@@ -92,13 +63,6 @@ static const struct op {
     { "inter-dq", &kernel_cuda.linear_inter_dq, 0 },
     { "inter-dkv", &kernel_cuda.linear_inter_dkv, 0 },
 };
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
 
 static double median(const struct op *op, const struct linear_args *a)
 {

@@ -17,48 +17,13 @@ int main(void)
 }
 #else
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/backends.h"
+#include "bench_device.h"
 #include "kernel/cuda_async.h"
 
 enum { HEADS = 32, KV_HEADS = 8, WIDTH = 128, REPEATS = 15, MOST = 8 };
-enum { BLOCK = 1 << 22 };
-
-/* ---- Tensors ------------------------------------------------------------- */
-
-static uint64_t state = 1;
-
-static float draw(void)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (float)(state >> 40) * 0x1p-23f - 1;
-}
-
-/* Random numbers of uniform distribution in -sqrt 3 .. sqrt 3, in blocks. */
-static struct tensor make(enum dtype type, int64_t rows, int32_t heads,
-                          int32_t width)
-{
-    struct tensor t = { .dtype = type, .rows = rows, .heads = heads,
-                        .width = width, .row_stride = (int64_t)heads * width };
-    size_t bytes = (size_t)(rows * t.row_stride) * dtype_size(type);
-    size_t block = (size_t)BLOCK * dtype_size(type);
-    char *host = xmalloc(block);
-    struct error e;
-
-    t.data = device_cuda.alloc(bytes, &e);
-    if (!t.data)
-        die("%s", e.text);
-    for (int64_t i = 0; i < BLOCK; i++)
-        element_store(host, type, i, draw() * sqrtf(3));
-    for (size_t at = 0; at < bytes; at += block)
-        device_cuda.put((char *)t.data + at, host,
-                        bytes - at < block ? bytes - at : block);
-    free(host);
-    return t;
-}
 
 static double bytes_of(struct tensor t)
 {
@@ -66,13 +31,6 @@ static double bytes_of(struct tensor t)
 }
 
 /* ---- Times --------------------------------------------------------------- */
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
 
 /* Median seconds of the device. */
 static double median(void (*call)(void *), void *arg)
@@ -94,7 +52,7 @@ static double median(void (*call)(void *), void *arg)
         seconds[i] = cuda_event_seconds(event[i], event[i + 1]);
     for (int i = 0; i <= REPEATS; i++)
         cuda_event_destroy(event[i]);
-    qsort(seconds, REPEATS, sizeof *seconds, compare);
+    qsort(seconds, REPEATS, sizeof *seconds, compare_doubles);
     return seconds[REPEATS / 2];
 }
 
@@ -238,15 +196,15 @@ static void print_case(struct rows *r, const struct row_case *c)
 static void bench_rows(int64_t n)
 {
     static const enum dtype types[] = { DTYPE_FP32, DTYPE_BF16 };
-    struct rows r = { .sum = make(DTYPE_FP32, n, HEADS, 1),
-                      .most = make(DTYPE_FP32, n, HEADS, 1) };
+    struct rows r = { .sum = random_on_device(DTYPE_FP32, n, HEADS, 1),
+                      .most = random_on_device(DTYPE_FP32, n, HEADS, 1) };
 
     for (int t = 0; t < 2; t++)
-        r.dst[types[t]] = make(types[t], n, HEADS, WIDTH);
+        r.dst[types[t]] = random_on_device(types[t], n, HEADS, WIDTH);
     for (int i = 0; i < MOST; i++) {
-        r.lse[i] = make(DTYPE_FP32, n, HEADS, 1);
+        r.lse[i] = random_on_device(DTYPE_FP32, n, HEADS, 1);
         for (int t = 0; t < 2; t++)
-            r.src[types[t]][i] = make(types[t], n, HEADS, WIDTH);
+            r.src[types[t]][i] = random_on_device(types[t], n, HEADS, WIDTH);
     }
     for (size_t i = 0; i < sizeof row_cases / sizeof *row_cases; i++)
         print_case(&r, &row_cases[i]);
@@ -273,11 +231,11 @@ static void bench_decode(int64_t tokens)
     enum dtype b = DTYPE_BF16;
     struct segment s = { 0, 0, 0, tokens, 0, BAND_HIGH };
     struct attend_args a = {
-        .q = make(b, 2 * MOST, HEADS, WIDTH),
-        .k = make(b, tokens, KV_HEADS, WIDTH),
-        .v = make(b, tokens, KV_HEADS, WIDTH),
-        .o = make(b, 2 * MOST, HEADS, WIDTH),
-        .lse = make(DTYPE_FP32, 2 * MOST, HEADS, 1), .store = 1,
+        .q = random_on_device(b, 2 * MOST, HEADS, WIDTH),
+        .k = random_on_device(b, tokens, KV_HEADS, WIDTH),
+        .v = random_on_device(b, tokens, KV_HEADS, WIDTH),
+        .o = random_on_device(b, 2 * MOST, HEADS, WIDTH),
+        .lse = random_on_device(DTYPE_FP32, 2 * MOST, HEADS, 1), .store = 1,
         .group = HEADS / KV_HEADS, .scale = 1 / sqrtf(WIDTH), .segments = &s,
         .n_segments = 1,
     };

@@ -22,6 +22,7 @@ int main(void)
 }
 #else
 
+#include "bench_device.h"
 #include "device_order.h"
 #include "kernel/cuda_async.h"
 
@@ -66,13 +67,6 @@ static void fill_table(void)
 
 /* ---- Times --------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* Device seconds of one repetition. */
 static double run_once(struct rig *g, struct order *o)
 {
@@ -102,7 +96,7 @@ static double median_run(struct rig *g)
             times[i] = t;
     }
     order_close(&o);
-    qsort(times, (size_t)asked.repeats, sizeof *times, compare);
+    qsort(times, (size_t)asked.repeats, sizeof *times, compare_doubles);
     return times[asked.repeats / 2];
 }
 
@@ -152,7 +146,7 @@ static double single_call(struct rig *g, enum op_kind kind)
     }
     cuda_event_destroy(from);
     cuda_event_destroy(to);
-    qsort(times, (size_t)asked.repeats, sizeof *times, compare);
+    qsort(times, (size_t)asked.repeats, sizeof *times, compare_doubles);
     return times[asked.repeats / 2];
 }
 

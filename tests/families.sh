@@ -18,25 +18,7 @@ strategies: [{name: ring}]
 machine: unit
 END
 job=$temporary/job.yaml
-n=0
-
-# point NAME: of the commands before it, the last one's status decides.
-point() {
-    rc=$?
-    n=$((n + 1))
-    if [ $rc = 0 ]; then
-        echo "ok $n - $1"
-    else
-        echo "not ok $n - $1"
-        head -c 2000 "$temporary/err" "$temporary/out" | sed 's/^/# /'
-    fi
-}
-
-# spar ARGUMENT...: into out and err, status kept.
-spar() {
-    timeout -k 5 100 $launch "$SPAR" "$@" < /dev/null > "$temporary/out" \
-        2> "$temporary/err"
-}
+. "$srcdir/tests/points.sh"
 
 # json EXPRESSION: true of the one JSON value x that out holds.
 json() {

@@ -18,21 +18,7 @@ run: {ranks: 3, warmups: 1, repeats: 2}
 strategies:
   - {name: ring, layout: zigzag}
 END
-n=0
-
-# point NAME: of the commands before it, the last one's status decides.
-point() {
-    rc=$?
-    n=$((n + 1))
-    if [ $rc = 0 ]; then
-        echo "ok $n - $1"
-    else
-        echo "not ok $n - $1"
-        head -c 3000 "$temporary/err" "$temporary/out" | sed 's/^/# /'
-    fi
-}
-
-skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+. "$srcdir/tests/points.sh"
 
 # A launcher that does not notice: the shell outlives its rank.
 cat > "$temporary/hide" << 'END'

@@ -58,6 +58,27 @@ static void attend_keys(struct bench *t, int rank, int64_t keys)
                     t->o[rank], t->lse[rank], ACCESS_WRITE, &g, 1);
 }
 
+/* An attend with one segment, and what it must take. */
+struct attend_seconds {
+    struct segment segment;
+    double seconds;
+};
+
+static inline void assert_attends(const struct machine *m,
+                                  const struct attend_seconds *cases, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct bench t;
+        bench_open(&t, 1);
+        schedule_attend(t.s[0], "", t.q[0], t.k[0], t.v[0], t.o[0], t.lse[0],
+                        ACCESS_WRITE, &cases[i].segment, 1);
+        schedule_freeze(t.s[0]);
+        assert_seconds(op_seconds(m, NULL, t.s[0], &t.s[0]->ops[0]),
+                       cases[i].seconds);
+        bench_close(&t);
+    }
+}
+
 static void move(struct bench *t, int from, struct tile out, int to,
                  struct tile in)
 {

@@ -266,23 +266,14 @@ static void corners(void **state)
         { "attend", "cpu", DTYPE_FP32, BLOCK_CORNER, 8, 8, 1, 2, c, 0, 0, 0 },
     };
     struct machine m = { .n_surfaces = 2, .surfaces = s };
-    const struct { struct segment g; double seconds; } cases[] = {
+    const struct attend_seconds cases[] = {
         { { 0, 100, 0, 400, -300, BAND_HIGH }, 35050 * 20e-9 },
         { { 0, 100, 0, 200, -100, BAND_HIGH }, 15050 * 10e-9 * 1.4142135624 },
         { { 0, 100, 0, 400, BAND_LOW, BAND_HIGH }, 40e-6 },
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct bench t;
-        bench_open(&t, 1);
-        schedule_attend(t.s[0], "", t.q[0], t.k[0], t.v[0], t.o[0], t.lse[0],
-                        ACCESS_WRITE, &cases[i].g, 1);
-        schedule_freeze(t.s[0]);
-        assert_seconds(op_seconds(&m, NULL, t.s[0], &t.s[0]->ops[0]),
-                       cases[i].seconds);
-        bench_close(&t);
-    }
+    assert_attends(&m, cases, sizeof cases / sizeof *cases);
 }
 
 /* Two all-to-alls on two devices: flags there and back, slices to the other, my

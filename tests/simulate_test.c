@@ -361,7 +361,7 @@ static void bands(void **state)
           0 },
     };
     struct machine m = { .n_surfaces = 2, .surfaces = two };
-    const struct { struct segment g; double seconds; } cases[] = {
+    const struct attend_seconds cases[] = {
         { { 0, 100, 0, 50, BAND_LOW, BAND_HIGH }, 50e-6 },
         { { 0, 100, 0, 100, 0, BAND_HIGH }, 80e-6 },
         { { 0, 100, 0, 100, BAND_LOW, 0 }, 80e-6 },
@@ -370,16 +370,7 @@ static void bands(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct bench t;
-        bench_open(&t, 1);
-        schedule_attend(t.s[0], "", t.q[0], t.k[0], t.v[0], t.o[0], t.lse[0],
-                        ACCESS_WRITE, &cases[i].g, 1);
-        schedule_freeze(t.s[0]);
-        assert_seconds(op_seconds(&m, NULL, t.s[0], &t.s[0]->ops[0]),
-                       cases[i].seconds);
-        bench_close(&t);
-    }
+    assert_attends(&m, cases, sizeof cases / sizeof *cases);
 }
 
 static void not_ready(void **state)

@@ -180,6 +180,28 @@ static __device__ __forceinline__ void load_step(const attention &a, int h,
     }
 }
 
+/* dk += ds^T q, dv += p^T do of a step. */
+template <class T, int W, int STEP, bool DK, bool DV>
+static __device__ __forceinline__ void add_step(
+    float (&dk)[DK ? W / 8 : 1][4], float (&dv)[DV ? W / 8 : 1][4],
+    float (&p)[STEP / 8][4], float (&ds)[STEP / 8][4], uint32_t q,
+    uint32_t d_o)
+{
+#pragma unroll
+    for (int i = 0; i < STEP / 16; i++) {
+        uint32_t x[4];
+
+        if (DV) {
+            left_of<T>(x, p, i);
+            times_columns<T, W>(dv, x, d_o, i);
+        }
+        if (DK) {
+            left_of<T>(x, ds, i);
+            times_columns<T, W>(dk, x, q, i);
+        }
+    }
+}
+
 /* DK, DV: what is wanted: both do not fit the registers of wide heads. */
 template <class T, int W, int WARPS, int STEP, bool DK, bool DV>
 static __global__ void __launch_bounds__(32 * WARPS) backward_dkv(
@@ -246,19 +268,7 @@ static __global__ void __launch_bounds__(32 * WARPS) backward_dkv(
                 out = p != 0 ? p * (out - read_word(delta + c * 4)) : 0;
             n++;
         });
-#pragma unroll
-        for (int i = 0; i < STEP / 16; i++) {
-            uint32_t x[4];
-
-            if (DV) {
-                left_of<T>(x, s, i);
-                times_columns<T, W>(dv, x, d_o, i);
-            }
-            if (DK) {
-                left_of<T>(x, dp, i);
-                times_columns<T, W>(dk, x, q, i);
-            }
-        }
+        add_step<T, W, STEP, DK, DV>(dk, dv, s, dp, q, d_o);
         __syncthreads();
         buffer ^= 1;
     }

@@ -150,6 +150,21 @@ put_row(const attention &a, const weights<ROWS, TEAMS> &w, const float *from,
     }
 }
 
+/* What a thread's two rows have seen, for all teams to read. */
+template <int ROWS, int TEAMS>
+static __device__ __forceinline__ void share(weights<ROWS, TEAMS> &w,
+                                             const running &run, int team,
+                                             int row)
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        float total = over_quad(run.total[i], true);
+
+        w.most[team][row + 8 * i] = run.most[i];
+        w.total[team][row + 8 * i] = total;
+    }
+}
+
 /* All teams' results, joined, to rows of part `part` of o and lse. */
 template <class Tile, int ROWS, int TEAMS>
 static __device__ __forceinline__ void finish(const attention &a,
@@ -253,13 +268,7 @@ static __global__ void __launch_bounds__(32 * TILES * TEAMS) decode(
     __syncthreads();
     put_results<tile, W>((float *)shared + team * tile::ROWS * tile::PITCH, o,
                          mine);
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        float total = over_quad(run.total[i], true);
-
-        joint.most[team][mine + lane / 4 + 8 * i] = run.most[i];
-        joint.total[team][mine + lane / 4 + 8 * i] = total;
-    }
+    share(joint, run, team, mine + lane / 4);
     __syncthreads();
     finish<tile>(a, joint, (const float *)shared, head, blockIdx.y);
 }

@@ -151,7 +151,8 @@ static void output_to_tokens(struct schedule *s, const struct view *v,
                         tiles, 2 * N);
 }
 
-void exchange_forward(struct schedule *s, struct view *v, struct exchange *x)
+void exchange_forward(struct schedule *s, const struct view *v,
+                      struct exchange *x)
 {
     x->children = schedule_alloc(s, (size_t)x->turns * sizeof *x->children);
     qkv_to_heads(s, v, x, 0);
@@ -161,7 +162,6 @@ void exchange_forward(struct schedule *s, struct view *v, struct exchange *x)
         x->context->forward(s, &x->children[i]);
         output_to_tokens(s, v, x, i);
     }
-    v->lse = x->children[0].lse;
 }
 
 /* Gradients as they come back: of my tokens, the heads of each member in turn,

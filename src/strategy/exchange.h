@@ -31,7 +31,8 @@ struct exchange {
  * options; child.maps, ranks, members, me are the caller's. */
 void exchange_heads(struct exchange *x);
 
-void exchange_forward(struct schedule *s, struct view *v, struct exchange *x);
+void exchange_forward(struct schedule *s, const struct view *v,
+                      struct exchange *x);
 void exchange_backward(struct schedule *s, struct exchange *x);
 
 /* Payload that I send to the others of the head group, and in the context

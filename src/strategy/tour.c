@@ -12,9 +12,9 @@ struct tour {
     int backward, carried;
     struct circuit *cargo;
     struct cargo own, last;     /* last.n 0: nothing is kept */
-    struct cargo stay;          /* where the side that stays adds up */
-    struct parts parts;         /* keys, forward: instead of it; */
-    struct gradients g;         /* keys, backward */
+    struct cargo stay;          /* queries: where dk, dv of my keys add up */
+    struct parts parts;         /* keys, forward: where o of my queries does */
+    struct gradients g;         /* keys, backward: where dq does */
     /* Results of the side that travels; made.n 0: none. */
     struct circuit made, home;  /* of others' cargo; of mine, as they come */
     struct cargo sum;           /* where mine add up */
