@@ -29,15 +29,6 @@ AC_DEFUN([SPAR_CUDA], [
     AS_IF([test $spar_cuda_found = yes],
         [AC_DEFINE([HAVE_CUDA], [1], [CUDA kernels are built])])
     AM_CONDITIONAL([HAVE_CUDA], [test $spar_cuda_found = yes])
-    AC_ARG_ENABLE([hopper-attention],
-        [AS_HELP_STRING([--enable-hopper-attention],
-            [attention of kernel cuda by wgmma on 9.0a; fast, its results not
-             yet verified on a device @<:@no@:>@])],
-        [], [enable_hopper_attention=no])
-    AS_IF([test "x$enable_hopper_attention" = xyes],
-        [AC_DEFINE([HOPPER_ATTENTION], [1], [attention by wgmma])])
-    AM_CONDITIONAL([HOPPER_ATTENTION],
-        [test $spar_cuda_found:$enable_hopper_attention = yes:yes])
     AC_SUBST([CUDA_CPPFLAGS])
     AC_SUBST([CUDA_LIBS])
 ])

@@ -30,7 +30,6 @@ gpu_setup() {
     cuda=$(readlink -f "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")
     cuda=${cuda%/bin/nvcc}
     PATH=$PATH:$cuda/bin
-    export CUDA_DEVICE_MAX_CONNECTIONS=32
     if [ -n "$deps" ]; then
         MPIEXEC=$deps/mpich/bin/mpiexec
         # Of one host, and no more: the wheel's UCX looks for networks.

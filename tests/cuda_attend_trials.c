@@ -191,6 +191,7 @@ static void solve(struct problem *p)
         for (int64_t h = 0; h < p->h.q; h++)
             ((float *)a.lse.data)[r * a.lse.row_stride + h] +=
                 (float)trial_below(3);
+    twin_put(&p->o);
     twin_put(&p->lse);
     twin_put(&p->delta);
 }

@@ -81,12 +81,15 @@ libkernel_a_SOURCES += \
 	%D%/cuda_async.cu \
 	%D%/cuda_attend.cu \
 	%D%/cuda_attend_fp32.cu \
+	%D%/cuda_attend_hopper.cu \
 	%D%/cuda_attend_mma.cu \
+	%D%/cuda_backward_hopper.cu \
 	%D%/cuda_backward_mma.cu \
 	%D%/cuda_copy.cu \
 	%D%/cuda_decode.cu \
 	%D%/cuda_device.cu \
 	%D%/cuda_facts.cu \
+	%D%/cuda_hopper.cu \
 	%D%/cuda_linear.cu \
 	%D%/cuda_linear_any.cu \
 	%D%/cuda_linear_flow.cu \
@@ -98,12 +101,15 @@ libkernel_a_SOURCES += \
 -include %D%/cuda_async.nvcc.d
 -include %D%/cuda_attend.nvcc.d
 -include %D%/cuda_attend_fp32.nvcc.d
+-include %D%/cuda_attend_hopper.nvcc.d
 -include %D%/cuda_attend_mma.nvcc.d
+-include %D%/cuda_backward_hopper.nvcc.d
 -include %D%/cuda_backward_mma.nvcc.d
 -include %D%/cuda_copy.nvcc.d
 -include %D%/cuda_decode.nvcc.d
 -include %D%/cuda_device.nvcc.d
 -include %D%/cuda_facts.nvcc.d
+-include %D%/cuda_hopper.nvcc.d
 -include %D%/cuda_linear.nvcc.d
 -include %D%/cuda_linear_any.nvcc.d
 -include %D%/cuda_linear_flow.nvcc.d
@@ -112,15 +118,6 @@ libkernel_a_SOURCES += \
 -include %D%/cuda_rows.nvcc.d
 -include %D%/cuda_scores.nvcc.d
 -include %D%/cuda_versions.nvcc.d
-endif
-if HOPPER_ATTENTION
-libkernel_a_SOURCES += \
-	%D%/cuda_attend_hopper.cu \
-	%D%/cuda_backward_hopper.cu \
-	%D%/cuda_hopper.cu
--include %D%/cuda_attend_hopper.nvcc.d
--include %D%/cuda_backward_hopper.nvcc.d
--include %D%/cuda_hopper.nvcc.d
 endif
 
 # cuDNN: its headers reach these files and no others.

@@ -167,10 +167,8 @@ template <class T> static void launch(const attention &a)
 
 void attend_mma(const attention &a)
 {
-#ifdef HOPPER_ATTENTION
     if (attend_hopper(a))
         return;
-#endif
     if (a.q.dtype == DTYPE_BF16)
         launch<bf16>(a);
     else

@@ -311,10 +311,8 @@ static void launch_dkv(const attention &a)
 
 void attend_backward_dq_mma(const attention &a)
 {
-#ifdef HOPPER_ATTENTION
     if (attend_backward_dq_hopper(a))
         return;
-#endif
     auto launch = [&](auto t) {
         typedef decltype(t) T;
         if (width_of(a) > 128)
@@ -331,10 +329,8 @@ void attend_backward_dq_mma(const attention &a)
 
 void attend_backward_dkv_mma(const attention &a)
 {
-#ifdef HOPPER_ATTENTION
     if (attend_backward_dkv_hopper(a))
         return;
-#endif
     auto launch = [&](auto t) {
         typedef decltype(t) T;
         if (width_of(a) > 128) {

@@ -38,8 +38,10 @@ static int cuda_count(void)
 {
     int n = 0;
 
-    /* Before the first call: streams that wait must not hold up others. */
-    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+    /* Before the first call: streams that wait must not hold up others, and
+     * under MPS all processes of a device have 96 connections together: with 32
+     * each, a fourth was seen to be told "out of memory". */
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "12", 0);
     if (cudaGetDeviceCount(&n) == cudaSuccess)
         return n;
     cudaGetLastError();         /* no driver is no error */
