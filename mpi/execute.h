@@ -62,7 +62,7 @@ struct execute_options {
     double stall_seconds;       /* watchdog; 0: none */
 };
 /* One repetition of the schedule.  Not collective beyond what the schedule
- * sends.  Returns payload bytes that left this rank, counted by the transport
+ * sends; on devices all ranks have met since the last one.  Returns payload bytes that left this rank, counted by the transport
  * from completed operations. Dies on a stall, naming the ops waited for.
  *
  * Lanes in order; an op starts once it is at the head of its lane(s) and its

@@ -23,15 +23,19 @@ static int stream_of(const struct pipeline *p, int32_t i)
     return p->stream[lane[0]];
 }
 
-static void wait_for(const struct pipeline *p, int32_t i, int stream)
+static void wait_for(struct pipeline *p, int32_t i, int stream)
 {
-    if (p->progress[i] == OP_GIVEN && stream_of(p, i) != stream)
+    if (p->progress[i] != OP_GIVEN || stream_of(p, i) == stream)
+        return;
+    if (p->by_flag[i])
+        p->how->follow(p, i, stream);
+    else
         cuda_event_wait(p->end[i], stream);
 }
 
 /* What the op must wait for: dependencies in other streams; a collective holds
  * two lanes. */
-static void wait_before(const struct pipeline *p, int32_t i, const int lane[2])
+static void wait_before(struct pipeline *p, int32_t i, const int lane[2])
 {
     const struct op *op = &p->s->ops[i];
     int stream = p->stream[lane[0]];
@@ -194,6 +198,16 @@ static int give_lane(struct pipeline *p, int l)
     return given;
 }
 
+/* What computes first, if it follows on nothing: its stream is busy while the
+ * messages are given. */
+static void give_first(struct pipeline *p)
+{
+    int32_t i = p->first[LANE_COMPUTE];
+
+    if (i >= 0 && !p->s->ops[i].dep_count)
+        advance(p, i, 0);
+}
+
 /* Without ops of the host all is given at once, in the order of the schedule:
  * what waits for flags in one stream must not come before what other ranks wait
  * for, and that order is alike on all. */
@@ -202,8 +216,11 @@ static void give_ready(struct pipeline *p)
     int given = 1;
 
     if (p->how->send) {
-        while (p->given < p->s->n_ops)
-            advance(p, p->given++, 0);
+        if (!p->given)
+            give_first(p);
+        for (; p->given < p->s->n_ops; p->given++)
+            if (p->progress[p->given] == OP_WAITS)
+                advance(p, p->given, 0);
         return;
     }
     while (given) {

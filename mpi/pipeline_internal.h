@@ -15,6 +15,9 @@ struct mover {
     void (*send)(struct pipeline *p, int32_t i, int stream);
     void (*recv)(struct pipeline *p, int32_t i, int stream);
     void (*collective)(struct pipeline *p, int32_t i, int stream);
+    /* What comes in a stream follows on a recv that was given to another, and on
+     * those before it in its lane; NULL: by the event at its end. */
+    void (*follow)(struct pipeline *p, int32_t i, int stream);
     /* Collective; -1 and the same *e on every rank. */
     int (*open)(struct pipeline *p, struct plan *plan, struct error *e);
     void (*close)(struct pipeline *p);  /* collective; after a failed open, too */
@@ -37,6 +40,7 @@ struct pipeline {
     /* Lanes: first op, [n_ops][2] the next one; streams, -1: of the host. */
     int32_t first[LANES], *next;
     int stream[LANES];
+    uint8_t *by_flag;           /* [n_ops] others follow as the mover says */
     void **end;                 /* [n_ops] events; NULL: nobody asks */
     void **from, **to;          /* [n_ops] timed; recording only */
     int64_t *began, *ended;     /* [n_ops] of host ops, ns; recording only */

@@ -31,20 +31,26 @@ static struct flags *flags_at(struct pipeline *p, int owner, int channel,
 }
 
 /* Tell `peer` that my tiles may be written; wait until it may write. */
-static void say_ready(struct pipeline *p, int stream, int channel, int peer)
+static void say_ready(struct pipeline *p, int32_t i, int stream, int peer)
 {
     struct ipc *x = p->state;
+    int channel = p->s->ops[i].channel;
     uint32_t n = ++x->received[channel * p->ranks + peer];
 
-    cuda_flag_write(stream, &flags_at(p, peer, channel, p->rank)->ready, n);
+    if (!x->peers[p->rank].fresh[i])
+        cuda_flag_write(stream, &flags_at(p, peer, channel, p->rank)->ready, n);
 }
 
-static void wait_ready(struct pipeline *p, int stream, int channel, int peer)
+/* there: the peer's op. */
+static void wait_ready(struct pipeline *p, int32_t i, int stream, int peer,
+                       int32_t there)
 {
     struct ipc *x = p->state;
+    int channel = p->s->ops[i].channel;
     uint32_t n = ++x->sent[channel * p->ranks + peer];
 
-    cuda_flag_wait(stream, &flags_at(p, p->rank, channel, peer)->ready, n);
+    if (!x->peers[peer].fresh[there])
+        cuda_flag_wait(stream, &flags_at(p, p->rank, channel, peer)->ready, n);
 }
 
 static void say_arrived(struct pipeline *p, int stream, int channel, int peer)
@@ -63,6 +69,17 @@ static void wait_arrived(struct pipeline *p, int stream, int channel, int peer)
                    x->received[channel * p->ranks + peer]);
 }
 
+/* What follows on a message waits for its flag itself. */
+static void ipc_follow(struct pipeline *p, int32_t i, int stream)
+{
+    const struct ipc *x = p->state;
+    const struct op *op = &p->s->ops[i];
+
+    cuda_flag_wait(stream,
+                   &flags_at(p, p->rank, op->channel, op->peer)->arrived,
+                   x->number[i]);
+}
+
 /* ---- Ops ---------------------------------------------------------------- */
 
 static void ipc_send(struct pipeline *p, int32_t i, int stream)
@@ -76,7 +93,7 @@ static void ipc_send(struct pipeline *p, int32_t i, int stream)
     const struct operand *to = pool_operands_get(
         there->pool, there->ops[x->match[i]].operands, &n);
 
-    wait_ready(p, stream, op->channel, op->peer);
+    wait_ready(p, i, stream, op->peer, x->match[i]);
     for (int64_t k = 0; k < n; k++)
         push(p, from[k].tile, op->peer, to[k].tile);
     say_arrived(p, stream, op->channel, op->peer);
@@ -84,30 +101,12 @@ static void ipc_send(struct pipeline *p, int32_t i, int stream)
 
 static void ipc_recv(struct pipeline *p, int32_t i, int stream)
 {
+    struct ipc *x = p->state;
     const struct op *op = &p->s->ops[i];
 
-    say_ready(p, stream, op->channel, op->peer);
+    say_ready(p, i, stream, op->peer);
+    x->number[i] = x->received[op->channel * p->ranks + op->peer];
     wait_arrived(p, stream, op->channel, op->peer);
-}
-
-/* The k-th collective of a group on a channel at another member. */
-static const struct op *same_collective(const struct pipeline *p, int32_t i,
-                                        const struct schedule *other)
-{
-    const struct op *op = &p->s->ops[i];
-    int64_t k = 0;
-
-    for (int32_t j = 0; j < i; j++)
-        k += p->s->ops[j].kind == OP_COLLECTIVE
-            && p->s->ops[j].channel == op->channel
-            && p->s->ops[j].peer == op->peer;
-    for (int64_t j = 0; j < other->n_ops; j++) {
-        const struct op *their = &other->ops[j];
-        if (their->kind == OP_COLLECTIVE && their->channel == op->channel
-            && their->peer == op->peer && k-- == 0)
-            return their;
-    }
-    die("rank %d: no partner in a collective", (int)other->rank);
 }
 
 /* Every other member in turn, starting behind me. */
@@ -123,8 +122,8 @@ static void push_slices(struct pipeline *p, int32_t i,
     const struct op *op = &p->s->ops[i];
     int peer = c->ranks[who];
     const struct schedule *there = x->peers[peer].memory.schedule;
-    struct collective_shape t = op_collective(there,
-                                              same_collective(p, i, there));
+    struct collective_shape t = op_collective(
+        there, &there->ops[x->peers[peer].same[i]]);
     const struct operand *from = c->send;
 
     if (op->collective != ALL_GATHER)
@@ -168,6 +167,7 @@ static void reduce(struct pipeline *p, int32_t i, int stream,
 
 static void ipc_collective(struct pipeline *p, int32_t i, int stream)
 {
+    const struct ipc *x = p->state;
     const struct op *op = &p->s->ops[i];
     struct collective_shape c = op_collective(p->s, op);
     int reduces = collective_reduces(op->collective);
@@ -175,14 +175,15 @@ static void ipc_collective(struct pipeline *p, int32_t i, int stream)
     if (reduces)
         reduce_pack(p->s, op, &p->own);
     FOR_OTHERS(c, who)
-        say_ready(p, stream, op->channel, c.ranks[who]);
+        say_ready(p, i, stream, c.ranks[who]);
     FOR_OTHERS(c, who) {
-        wait_ready(p, stream, op->channel, c.ranks[who]);
+        int peer = c.ranks[who];
+        wait_ready(p, i, stream, peer, x->peers[peer].same[i]);
         if (reduces)
             push_records(p, i, &c, who);
         else
             push_slices(p, i, &c, who);
-        say_arrived(p, stream, op->channel, c.ranks[who]);
+        say_arrived(p, stream, op->channel, peer);
     }
     FOR_OTHERS(c, who)
         wait_arrived(p, stream, op->channel, c.ranks[who]);
@@ -193,6 +194,6 @@ static void ipc_collective(struct pipeline *p, int32_t i, int stream)
 
 const struct mover mover_ipc = {
     .name = "ipc", .send = ipc_send, .recv = ipc_recv,
-    .collective = ipc_collective, .open = ipc_open,
+    .collective = ipc_collective, .follow = ipc_follow, .open = ipc_open,
     .close = ipc_close,
 };

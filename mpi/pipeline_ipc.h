@@ -5,7 +5,9 @@
  * The sender copies once the receiver's flag says that the tiles may be
  * overwritten; its own flag then says that they are there.  Flags are words of
  * device memory that count messages of a channel from one rank to another; they
- * only rise, from repetition to repetition. */
+ * only rise, from repetition to repetition.  The first flag is left out where
+ * nothing in the repetition has used the memory yet: both sides know that from
+ * the receiver's schedule, and a repetition begins when all ranks have met. */
 #ifndef SPAR_PIPELINE_IPC_H
 #define SPAR_PIPELINE_IPC_H
 
@@ -21,6 +23,8 @@ struct flags {
 /* What is known of a rank. */
 struct peer {
     struct schedule *schedule;  /* NULL: own */
+    uint8_t *fresh;             /* [its n_ops] it receives into unused memory */
+    int32_t *same;              /* [my n_ops] its op of a collective; else -1 */
     struct memory memory;       /* mapped: base of its block */
     struct flags *flags;        /* mapped: [CHANNELS][ranks] */
     char *records;              /* mapped: of reductions, see below */
@@ -29,6 +33,7 @@ struct peer {
 struct ipc {
     struct peer *peers;         /* [ranks] */
     int32_t *match;             /* [n_ops] the peers' op of a send; else -1 */
+    uint32_t *number;           /* [n_ops] of the message that a recv awaits */
     /* Bytes of the largest reduction of a channel on any rank, and where those
      * of its members, [ranks][most], begin. */
     uint64_t most[CHANNELS], first[CHANNELS];

@@ -83,6 +83,105 @@ static void match_sends(const struct pipeline *p, struct ipc *x)
     free(count);
 }
 
+/* The op at `other` of the k-th collective of a group on a channel. */
+static int32_t nth_collective(const struct schedule *other,
+                              const struct op *op, int64_t k)
+{
+    for (int64_t i = 0; i < other->n_ops; i++) {
+        const struct op *their = &other->ops[i];
+        if (their->kind == OP_COLLECTIVE && their->channel == op->channel
+            && their->peer == op->peer && k-- == 0)
+            return (int32_t)i;
+    }
+    die("rank %d: no partner in a collective", (int)other->rank);
+}
+
+/* How many collectives of its group on its channel come before op i. */
+static int64_t collectives_before(const struct schedule *s, int64_t i)
+{
+    const struct op *op = &s->ops[i];
+    int64_t k = 0;
+
+    for (int64_t j = 0; j < i; j++)
+        k += s->ops[j].kind == OP_COLLECTIVE
+            && s->ops[j].channel == op->channel && s->ops[j].peer == op->peer;
+    return k;
+}
+
+static void match_collectives(const struct pipeline *p, struct ipc *x)
+{
+    for (int r = 0; r < p->ranks; r++) {
+        x->peers[r].same = xmalloc((size_t)p->s->n_ops * sizeof(int32_t) + 1);
+        for (int64_t i = 0; i < p->s->n_ops; i++)
+            x->peers[r].same[i] = -1;
+    }
+    for (int64_t i = 0; i < p->s->n_ops; i++) {
+        if (p->s->ops[i].kind != OP_COLLECTIVE)
+            continue;
+        struct collective_shape c = op_collective(p->s, &p->s->ops[i]);
+        int64_t k = collectives_before(p->s, i);
+        for (int64_t m = 0; m < c.members; m++)
+            if (m != c.me)
+                x->peers[c.ranks[m]].same[i] = nth_collective(
+                    x->peers[c.ranks[m]].memory.schedule, &p->s->ops[i], k);
+    }
+}
+
+/* ---- Unused memory ------------------------------------------------------- */
+
+/* Does a buffer lie where one of those does that were used? */
+static int lies_on_used(const struct memory *m, int32_t b, const uint8_t *used)
+{
+    const struct schedule *s = m->schedule;
+
+    for (int32_t other = 0; other < s->n_buffers; other++)
+        if (used[other]
+            && m->offsets[b] < m->offsets[other] + buffer_bytes(s, other)
+            && m->offsets[other] < m->offsets[b] + buffer_bytes(s, b))
+            return 1;
+    return 0;
+}
+
+/* What a receiving op is sent into; 0: not such an op.  Records of reductions
+ * have a place of their own, which the next one uses again. */
+static int64_t received(const struct schedule *s, const struct op *op,
+                        const struct operand **o)
+{
+    int64_t n;
+
+    *o = pool_operands_get(s->pool, op->operands, &n);
+    if (op->kind == OP_RECV)
+        return n;
+    if (op->kind != OP_COLLECTIVE || collective_reduces(op->collective))
+        return 0;
+    struct collective_shape c = op_collective(s, op);
+    *o = c.recv;
+    return c.members * c.tiles;
+}
+
+/* Ops that may be sent into before they are given.  A message that follows on
+ * something is none of them: who follows on its flag relies on that. */
+static uint8_t *find_fresh(const struct memory *m)
+{
+    const struct schedule *s = m->schedule;
+    uint8_t *fresh = xcalloc((size_t)s->n_ops + 1, 1);
+    uint8_t *used = xcalloc((size_t)s->n_buffers + 1, 1);
+
+    for (int64_t i = 0; i < s->n_ops; i++) {
+        const struct operand *o;
+        int64_t n = received(s, &s->ops[i], &o);
+        fresh[i] = n > 0 && (s->ops[i].kind == OP_COLLECTIVE
+                             || !s->ops[i].dep_count);
+        for (int64_t k = 0; k < n && fresh[i]; k++)
+            fresh[i] = !lies_on_used(m, o[k].tile.buffer, used);
+        o = pool_operands_get(s->pool, s->ops[i].operands, &n);
+        for (int64_t k = 0; k < n; k++)
+            used[o[k].tile.buffer] = 1;
+    }
+    free(used);
+    return fresh;
+}
+
 /* ---- Memory of all ranks ------------------------------------------------- */
 
 static int import(const struct pipeline *p, const struct cuda_handle *h,
@@ -158,9 +257,12 @@ int ipc_open(struct pipeline *p, struct plan *plan, struct error *e)
         struct peer *y = &x->peers[r];
         y->schedule = r == p->rank || !plan ? NULL : plan_build(plan, r);
         memory_layout(&y->memory, y->schedule ? y->schedule : p->s);
+        y->fresh = find_fresh(&y->memory);
     }
     size_t room = place_records(p, x);
     match_sends(p, x);
+    match_collectives(p, x);
+    x->number = xcalloc((size_t)p->s->n_ops + 1, sizeof *x->number);
     x->sent = xcalloc(counters, sizeof *x->sent);
     x->received = xcalloc(counters, sizeof *x->received);
     return map_peers(p, room, e);
@@ -181,6 +283,8 @@ static void unmap(struct pipeline *p, int r)
     }
     schedule_destroy(y->schedule);
     free(y->memory.offsets);
+    free(y->fresh);
+    free(y->same);
 }
 
 void ipc_close(struct pipeline *p)
@@ -195,6 +299,7 @@ void ipc_close(struct pipeline *p)
     MPI_Barrier(p->comm);       /* nobody frees what is mapped */
     unmap(p, p->rank);
     free(x->match);
+    free(x->number);
     free(x->sent);
     free(x->received);
     free(x->peers);

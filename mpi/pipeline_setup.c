@@ -77,6 +77,21 @@ static void deal_streams(struct pipeline *p)
 
 /* ---- Events ------------------------------------------------------------- */
 
+/* A message's flag says that those before it from the same rank are there: that
+ * is all of its lane where that has had no other op. */
+static void find_flags(struct pipeline *p)
+{
+    const struct op *ops = p->s->ops;
+
+    p->by_flag = xcalloc((size_t)p->s->n_ops + 1, 1);
+    for (int l = 0; l < LANES && p->how->follow; l++) {
+        int32_t first = p->first[l];
+        for (int32_t i = first; i >= 0 && ops[i].kind == OP_RECV
+             && ops[i].peer == ops[first].peer; i = p->next[2 * i])
+            p->by_flag[i] = 1;
+    }
+}
+
 static int lane_of(const struct pipeline *p, int32_t i)
 {
     int lane[2];
@@ -100,7 +115,8 @@ static uint8_t *find_asked(const struct pipeline *p)
         for (int32_t d = 0; d < op->dep_count; d++) {
             int32_t k = s->deps[op->dep_first + d].op;
             asked[k] |= pipeline_is_host(p, op)
-                || p->stream[lane_of(p, k)] != p->stream[both[0]];
+                || (p->stream[lane_of(p, k)] != p->stream[both[0]]
+                    && !p->by_flag[k]);
         }
         /* What holds two lanes waits for those before it in them. */
         for (int k = 0; k < 2; k++) {
@@ -189,6 +205,7 @@ struct pipeline *pipeline_create(const struct mover *how, struct plan *plan,
     p->pending = xcalloc(n, sizeof *p->pending);
     link_lanes(p);
     deal_streams(p);
+    find_flags(p);
     make_events(p);
     int failed = pipeline_agree(p, lay_out(p, e), e);
     if (how->open && !failed)
@@ -213,6 +230,7 @@ void pipeline_destroy(struct pipeline *p)
         p->device->free_host(p->own.staging);
     free(p->own.offsets);
     free(p->next);
+    free(p->by_flag);
     free(p->progress);
     free(p->pending);
     schedule_destroy(p->lowered);
