@@ -120,11 +120,11 @@ static void scatter_sums(void **state)
         &job, "allgather", LAYOUT_CONTIGUOUS, 4, &m, "loggp");
     assert_seconds(r.seconds, 2 * rounds + attend + rounds);
     simulate_result_clear(&r);
-    /* Attends take as long as their bytes: q o (do dq), lse (delta), k v (dk
-     * dv). */
+    /* Attends take as long as their bytes: q o (do dq), lse (delta), k v
+     * (dk dv). */
     double head = (double)(n * 2 * 4) * BYTE, key = (double)(S * 8 * 4) * BYTE;
     double forward = 17 * head + 2 * key, delta = 17 * head;
-    double backward = 26 * head + 4 * key, gather = rounds + 2 * slice;
+    double backward = 34 * head + 4 * key, gather = rounds + 2 * slice;
     m.memory_bandwidth = 1e9;
     r = simulate_plan(&job, "allgather", LAYOUT_CONTIGUOUS, 4, &m, "loggp");
     assert_seconds(r.seconds, gather + fmax(gather, forward + delta) + backward

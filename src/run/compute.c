@@ -127,6 +127,8 @@ static struct attend_args backward_args(const struct call *c)
     a.store_dq = stores(c, 6);
     a.store_dk = stores(c, 7);
     a.store_dv = stores(c, 8);
+    if (c->n == 10)
+        a.o = at(c, 9);
     return a;
 }
 

@@ -205,11 +205,11 @@ void schedule_attend(struct schedule *s, const char *label, struct tile q,
 
 void schedule_attend_backward(struct schedule *s, const char *label,
                               const struct tile in[6],
-                              const struct tile out[3],
+                              const struct tile *o, const struct tile out[3],
                               const enum access access[3],
                               const struct segment *segments, int64_t n)
 {
-    struct operand operands[9];
+    struct operand operands[10];
     struct op op = new_op(s, OP_ATTEND_BACKWARD, label);
     int needed = n > 0 && !is_empty(s, in[0]);
 
@@ -221,8 +221,10 @@ void schedule_attend_backward(struct schedule *s, const char *label,
     }
     if (!needed)
         return;
+    if (o)
+        operands[9] = (struct operand){ *o, ACCESS_READ };
     op.segments = pool_segments(s->pool, segments, n);
-    schedule_op(s, op, operands, 9);
+    schedule_op(s, op, operands, o ? 10 : 9);
 }
 
 void schedule_delta(struct schedule *s, const char *label, struct tile o,

@@ -170,6 +170,10 @@ static int compute_attend_backward(const struct task *t)
             || task_zip(t, q, x, pair_meaning, NULL)
             || (i == 4 && operand_complete(t, i, x)))
             return -1;
+    if (t->n == 10 && (operand_read(t, 9, TENSOR_O, x)
+                       || task_zip(t, q, x, pair_meaning, NULL)
+                       || operand_complete(t, 9, x)))
+        return -1;
     spans_as(q, TENSOR_DQ, node, x);
     if (operand_put(t, 6, x))
         return -1;

@@ -122,7 +122,7 @@ static int shape_attend_backward(const struct task *t)
 {
     const struct transformer *f = &t->s->job->transformer;
 
-    if (check_form(t, "rrrrrrx", 9) || check_qkv(t))
+    if (check_form(t, "rrrrrrxxxr", t->n == 10 ? 10 : 9) || check_qkv(t))
         return -1;
     struct shape q = task_shape(t, 0), k = task_shape(t, 1);
     return check_size(t, 3, q.rows, q.heads, f->value_dim)
@@ -131,6 +131,7 @@ static int shape_attend_backward(const struct task *t)
         || check_size(t, 6, q.rows, q.heads, f->head_dim)
         || check_size(t, 7, k.rows, k.heads, f->head_dim)
         || check_size(t, 8, k.rows, k.heads, f->value_dim)
+        || (t->n == 10 && check_size(t, 9, q.rows, q.heads, f->value_dim))
         || check_fp32(t, 4) || check_fp32(t, 5)
         || check_accumulators(t, 6, 8) ? -1 : 0;
 }

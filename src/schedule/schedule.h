@@ -20,7 +20,7 @@
 
 enum op_kind {
     OP_ATTEND,              /* q k v -> o lse */
-    OP_ATTEND_BACKWARD,     /* q k v do lse delta -> dq dk dv */
+    OP_ATTEND_BACKWARD,     /* q k v do lse delta (o) -> dq dk dv */
     OP_DELTA,               /* o do -> delta = rowsum(do * o), fp32 */
     OP_MERGE,               /* (o lse) += k partials (o lse), k <= 8 */
     OP_SUM,                 /* dst = sum of k <= 8 sources; none: zeros; casts */
@@ -131,7 +131,8 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_UPDATE };   /* r w x */
  *
  * Operands by kind, in this order:
  *   attend           q r, k r, v r, o w|x, lse w|x
- *   attend_backward  q r, k r, v r, do r, lse r, delta r, dq w|x, dk w|x, dv w|x
+ *   attend_backward  q r, k r, v r, do r, lse r, delta r, dq w|x, dk w|x, dv w|x,
+ *                    and o r, where it is at hand: some kernels take it for delta
  *   delta            o r, do r, delta w
  *   merge            o w|x, lse w|x, then (o r, lse r) for each partial
  *   sum              dst w|x, then each source r
@@ -300,6 +301,7 @@ void schedule_attend(struct schedule *s, const char *label, struct tile q,
                      const struct segment *segments, int64_t n);
 void schedule_attend_backward(struct schedule *s, const char *label,
                               const struct tile in[6], /* q k v do lse delta */
+                              const struct tile *o,    /* NULL: not at hand */
                               const struct tile out[3],       /* dq dk dv */
                               const enum access access[3],
                               const struct segment *segments, int64_t n);

@@ -134,7 +134,7 @@ static void attend_group_backward(struct schedule *s, const struct view *some,
     delta = tile_heads(delta, some->q.head_first, some->q.head_count);
     schedule_attend_backward(
         s, "", (const struct tile[]){ some->q, kv.k, kv.v, some->d_o,
-                                      some->lse, delta },
+                                      some->lse, delta }, &some->o,
         (const struct tile[]){ some->dq, grad.k, grad.v },
         (const enum access[]){ ACCESS_WRITE, ACCESS_WRITE, ACCESS_WRITE },
         g->list, g->n);

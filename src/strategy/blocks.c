@@ -152,7 +152,7 @@ struct tile gradients_delta(struct schedule *s, const struct view *v)
 
 struct gradients gradients_start(struct schedule *s, const struct view *v)
 {
-    return (struct gradients){ .delta = gradients_delta(s, v),
+    return (struct gradients){ .delta = gradients_delta(s, v), .o = v->o,
                                .dq = parts_of_dq(s, v, v->members) };
 }
 
@@ -165,10 +165,11 @@ void gradients_attend(struct schedule *s, const struct view *v,
         target_rows(s, t, v->q), kv.tiles[0], kv.tiles[1],
         target_rows(s, t, v->d_o), target_rows(s, t, v->lse),
         target_rows(s, t, g->delta) };
+    const struct tile o = target_rows(s, t, g->o);
     const struct tile to[3] = { t.tiles[0], out.tiles[0], out.tiles[1] };
     const enum access access[3] = { t.access, ACCESS_WRITE, ACCESS_WRITE };
 
-    schedule_attend_backward(s, "", in, to, access, list, n);
+    schedule_attend_backward(s, "", in, &o, to, access, list, n);
 }
 
 int gradients_part(struct schedule *s, const struct view *v,

@@ -81,9 +81,9 @@ void pair_sum(struct schedule *s, struct pair dst, enum access access,
 /* delta = rowsum(dO * O), which every step of backward reads, made once. */
 struct tile gradients_delta(struct schedule *s, const struct view *v);
 
-/* It and dQ, which every block's attend adds to. */
+/* It, the output, and dQ, which every block's attend adds to. */
 struct gradients {
-    struct tile delta;
+    struct tile delta, o;
     struct parts dq;
 };
 struct gradients gradients_start(struct schedule *s, const struct view *v);

@@ -70,6 +70,7 @@ static void attend_queries(struct schedule *s, struct tour *t, int own,
     if (t->backward)
         schedule_attend_backward(
             s, "", (const struct tile[]){ q[0], v->k, v->v, q[1], q[2], q[3] },
+            own ? &v->o : NULL,
             (const struct tile[]){ to[0], mine[0], mine[1] },
             (const enum access[]){ ACCESS_WRITE, stay, stay }, list, n);
     else
