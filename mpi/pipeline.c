@@ -25,20 +25,20 @@ static int stream_of(const struct pipeline *p, int32_t i)
 
 static void wait_for(struct pipeline *p, int32_t i, int stream)
 {
-    if (p->progress[i] != OP_GIVEN || stream_of(p, i) == stream)
+    if (p->progress[i] != OP_GIVEN)
         return;
     if (p->by_flag[i])
         p->how->follow(p, i, stream);
-    else
+    else if (stream_of(p, i) != stream)
         cuda_event_wait(p->end[i], stream);
 }
 
-/* What the op must wait for: dependencies in other streams; a collective holds
- * two lanes. */
-static void wait_before(struct pipeline *p, int32_t i, const int lane[2])
+/* What the op must wait for, in `stream`: dependencies in other streams; a
+ * collective holds two lanes. */
+static void wait_before(struct pipeline *p, int32_t i, const int lane[2],
+                        int stream)
 {
     const struct op *op = &p->s->ops[i];
-    int stream = p->stream[lane[0]];
 
     for (int32_t d = 0; d < op->dep_count; d++)
         wait_for(p, p->s->deps[op->dep_first + d].op, stream);
@@ -62,7 +62,7 @@ static void give(struct pipeline *p, int32_t i, const int lane[2])
     const struct op *op = &p->s->ops[i];
     int stream = p->stream[lane[0]];
 
-    wait_before(p, i, lane);
+    wait_before(p, i, lane, p->by_flag[i] ? p->ready_stream : stream);
     p->device->stream(stream);
     give_fault(p, i, stream);
     if (p->o->record)

@@ -40,7 +40,11 @@ struct pipeline {
     /* Lanes: first op, [n_ops][2] the next one; streams, -1: of the host. */
     int32_t first[LANES], *next;
     int stream[LANES];
-    uint8_t *by_flag;           /* [n_ops] others follow as the mover says */
+    /* [n_ops] A recv that others follow as the mover says. What it follows on,
+     * and the word to the sender that it may write, are given to a stream of
+     * their own: they need not wait for the message before. */
+    uint8_t *by_flag;
+    int ready_stream;
     void **end;                 /* [n_ops] events; NULL: nobody asks */
     void **from, **to;          /* [n_ops] timed; recording only */
     int64_t *began, *ended;     /* [n_ops] of host ops, ns; recording only */

@@ -104,9 +104,11 @@ static void ipc_recv(struct pipeline *p, int32_t i, int stream)
     struct ipc *x = p->state;
     const struct op *op = &p->s->ops[i];
 
-    say_ready(p, i, stream, op->peer);
+    say_ready(p, i, p->by_flag[i] ? p->ready_stream : stream, op->peer);
     x->number[i] = x->received[op->channel * p->ranks + op->peer];
-    wait_arrived(p, stream, op->channel, op->peer);
+    /* Its followers wait themselves; who asks when it is over, here. */
+    if (!p->by_flag[i] || p->end[i] || p->o->record)
+        wait_arrived(p, stream, op->channel, op->peer);
 }
 
 /* Every other member in turn, starting behind me. */

@@ -59,11 +59,13 @@ static int follows_sends(const struct pipeline *p, int l)
 }
 
 /* Lanes of the device that are used get streams, the compute lane the first;
- * lanes that share one must be of work that all ranks have in one order. */
+ * lanes that share one must be of work that all ranks have in one order.  The
+ * last is the mover's own where it has a use for it. */
 static void deal_streams(struct pipeline *p)
 {
-    int next = 1;
+    int next = 1, streams = DEVICE_STREAMS - (p->how->follow != NULL);
 
+    p->ready_stream = DEVICE_STREAMS - 1;
     for (int l = 0; l < LANES; l++) {
         int32_t i = p->first[l];
         p->stream[l] = l == LANE_COMPUTE ? 0 : -1;
@@ -71,7 +73,7 @@ static void deal_streams(struct pipeline *p)
             || pipeline_is_host(p, &p->s->ops[i]))
             continue;
         p->stream[l] = follows_sends(p, l) ? p->stream[l - 1]
-                                           : next++ % DEVICE_STREAMS;
+                                           : next++ % streams;
     }
 }
 
@@ -114,17 +116,19 @@ static uint8_t *find_asked(const struct pipeline *p)
         asked[i] |= both[1] >= 0;
         for (int32_t d = 0; d < op->dep_count; d++) {
             int32_t k = s->deps[op->dep_first + d].op;
+            int stream = p->by_flag[i] ? p->ready_stream : p->stream[both[0]];
             asked[k] |= pipeline_is_host(p, op)
-                || (p->stream[lane_of(p, k)] != p->stream[both[0]]
-                    && !p->by_flag[k]);
+                || (p->stream[lane_of(p, k)] != stream && !p->by_flag[k]);
         }
-        /* What holds two lanes waits for those before it in them. */
+        /* What holds two lanes waits for those before it in them; the last that
+         * only followers wait for stands for those before it. */
         for (int k = 0; k < 2; k++) {
             int32_t next = p->next[2 * i + k];
             int lane[2] = { -1, -1 };
             if (next >= 0)
                 op_lanes(&s->ops[next], lane);
-            asked[i] |= next < 0 || lane[1] >= 0;
+            asked[i] |= next < 0 || lane[1] >= 0
+                || p->by_flag[i] > p->by_flag[next];
         }
     }
     return asked;
