@@ -177,13 +177,18 @@ EXTRA_PROGRAMS += %D%/bench_loopback
 %C%_bench_loopback_SOURCES = %D%/bench_device.h %D%/bench_loopback.c \
 	%D%/device_order.c \
 	%D%/device_order.h %D%/rig.c %D%/rig.h
+EXTRA_PROGRAMS += %D%/bench_sim
+%C%_bench_sim_SOURCES = %D%/bench_sim.c
 EXTRA_PROGRAMS += %D%/bench_transport
 %C%_bench_transport_SOURCES = %D%/bench_transport.c
 %C%_bench_transport_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
 %C%_bench_transport_LDADD = $(on_ranks)
 EXTRA_DIST += bench/gpu/linear.py
 bench: %D%/bench_cuda_linear %D%/bench_cuda_rows %D%/bench_kernel \
-	%D%/bench_loopback %D%/bench_precision %D%/bench_transport
+	%D%/bench_loopback %D%/bench_precision %D%/bench_sim \
+	%D%/bench_transport
+	for network in ideal loggp; do SPAR_DATA=$(srcdir)/scenarios \
+	  %D%/bench_sim $(srcdir)/scenarios/ring-1024.yaml $$network; done
 	%D%/bench_kernel
 	%D%/bench_precision
 	%D%/bench_cuda_rows
