@@ -13,6 +13,8 @@ libmodels_a_SOURCES = \
 	%D%/internal.h \
 	%D%/messages.c \
 	%D%/network.c \
+	%D%/planner.c \
+	%D%/planner.h \
 	%D%/ports.c \
 	%D%/result.c \
 	%D%/simulate.c \

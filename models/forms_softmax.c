@@ -203,9 +203,10 @@ static void queries_pass(struct scene *c)
               + results_more(c, BACKWARD, sums / 4, 0) : 0, 7);
     if (hops > 0)
         add_tail(c, moves[1]);
-    c->scratch[BACKWARD] += turns_held(hops) * (moves[0].bytes / part + dq)
+    c->scratch[BACKWARD] += turns_held(hops) * (moves[0].bytes / part + 2 * dq)
         + dq + delta_memory(c)
-        + (dtype_of(c) == DTYPE_FP32 ? 0 : sums + 2 * dq);
+        + (dtype_of(c) == DTYPE_FP32 ? 0
+           : sums + c->rows * q_bytes(c, DTYPE_FP32));
 }
 
 void ring_pass(struct scene *c, int pass)
@@ -247,7 +248,7 @@ static void token_form(struct scene *c, int pass)
               6);
     if (hops > 0)
         add_tail(c, moves[1]);
-    c->scratch[pass] += turns_held(hops) * (there + 2 * back)
+    c->scratch[pass] += fmin(hops, TURNS + 1) * (there + 2 * back)
         + (dtype_of(c) == DTYPE_FP32 ? 0 : c->rows
            * (pass ? q_bytes(c, DTYPE_FP32) + kv_bytes(c, DTYPE_FP32)
               : o_bytes(c, DTYPE_FP32)))
@@ -380,6 +381,7 @@ static void allgather_form(struct scene *c, int pass)
 
 struct mesh {
     double h;                   /* members of a head group */
+    double holders;             /* of them, that have heads */
     int64_t heads, kv_heads;    /* of a part of a member's */
     double turns;               /* parts, one after the other */
     double rows;                /* tokens that a rank holds */
@@ -401,6 +403,7 @@ static struct mesh make_mesh(const struct scene *c, int64_t h)
     int64_t heads = ceil_div(c->heads, h), kv = ceil_div(c->kv_heads, h);
     int64_t each = c->o->head_group ? min64(c->o->head_group, kv) : kv;
 
+    m.holders = (double)min64(h, c->heads);
     m.turns = (double)ceil_div(kv, each);
     m.heads = ceil_div(heads, ceil_div(kv, each));
     m.kv_heads = each;
@@ -437,16 +440,16 @@ static void exchange_memory(struct scene *c, const struct scene *in,
         c->scratch[pass] += fmin(parts, 2) * rows
             * (o_bytes(in, type) + q_bytes(in, wire) + kv_bytes(in, wire))
             + (wire != type || m->h > (double)c->kv_heads
-               ? m->rows * m->h * parts * (q_bytes(in, wire)
-                                           + kv_bytes(in, wire)) : 0);
+               ? m->rows * m->holders * parts * (q_bytes(in, wire)
+                                                 + kv_bytes(in, wire)) : 0);
 }
 
 /* Gradients of a KV head from all members that had it; casts. */
 static void add_shares(struct scene *c, const struct scene *in,
                        const struct mesh *m)
 {
-    double bytes = 2 * m->rows * m->h * m->turns * (q_bytes(in, grad_of(c))
-                                                    + kv_bytes(in, grad_of(c)));
+    double bytes = 2 * m->rows * m->holders * m->turns
+        * (q_bytes(in, grad_of(c)) + kv_bytes(in, grad_of(c)));
     struct load l = { .compute = memory_seconds_of(c, bytes) };
 
     if (grad_of(c) != dtype_of(c) || m->h > (double)c->kv_heads)
@@ -469,7 +472,7 @@ static void mesh_pass(struct scene *c, int pass, int64_t h,
     in.heads = m.heads;
     in.kv_heads = m.kv_heads;
     in.e = (struct estimate){ 0 };
-    in.ops = 0;
+    in.ops = in.saved = in.scratch[pass] = 0;
     enter(&in, c->members / h);
     double there = pass ? o_bytes(&in, type)
                         : q_bytes(&in, type) + kv_bytes(&in, type);
@@ -482,13 +485,14 @@ static void mesh_pass(struct scene *c, int pass, int64_t h,
     both.wire = c->f->m->devices ? to.wire + from.wire
                                  : fmax(to.wire, from.wire);
     context(&in, pass);
-    c->saved = in.saved;
-    c->scratch[pass] = in.scratch[pass];
+    c->saved += m.turns * in.saved;
+    c->scratch[pass] += fmin(m.turns, 2) * in.scratch[pass];
     exchange_memory(c, &in, &m, pass);
     c->e.seconds += load_seconds(c, to) + load_seconds(c, from) + in.e.seconds
         + (m.turns - 1) * fmax(in.e.seconds, load_seconds(c, both));
     c->e.computed += m.turns * in.e.computed;
-    c->e.sent += m.turns * (in.e.sent + (m.h - 1) * m.rows * (there + back));
+    c->e.sent += m.turns * (in.e.sent + m.rows * ((m.holders - 1) * there
+                                                  + (m.h - 1) * back));
     c->ops += m.turns * (in.ops + 2);
     if (pass == BACKWARD)
         add_shares(c, &in, &m);
@@ -516,9 +520,30 @@ static void twod_form(struct scene *c, int pass)
 
 /* ---- Ring self-attention ------------------------------------------------ */
 
-/* Flops of a product at its rate, or like attention. */
+/* Scores of the blocks in which anything is visible, of all heads; pairs. */
+struct scores {
+    double blocks, bytes, pairs;
+    double like;                /* s of one product at the rate of attention */
+};
+
+static struct scores make_scores(const struct scene *c)
+{
+    struct scores x = { .like = (double)c->members * mean_step(c, FORWARD)
+                        / 2 };
+
+    for (int64_t i = 0; i < c->p->n; i++) {
+        const struct sight *w = &c->p->works[i];
+        x.pairs += (double)(w->steps * w->pairs) * (double)c->heads;
+        x.blocks += w->pairs ? (double)w->steps : 0;
+    }
+    x.bytes = 4 * x.blocks * c->rows * c->rows * (double)c->heads;
+    return x;
+}
+
+/* A product of `width` at its rate, or like attention; no faster than its
+ * scores are read or written. */
 static double product_seconds(const struct scene *c, enum op_kind kind,
-                              double flops, double like)
+                              const struct scores *x, int64_t width)
 {
     const struct transformer *t = &c->f->job->transformer;
     struct block_shape shape = { dtype_of(c), t->head_dim, t->value_dim,
@@ -526,36 +551,39 @@ static double product_seconds(const struct scene *c, enum op_kind kind,
     double rate = machine_rate(c->f->m, op_names[kind], c->f->kernel, &shape,
                                (int64_t)c->rows);
 
-    return rate > 0 ? flops / rate : like;
+    return fmax(rate > 0 ? 2 * x->pairs * (double)width / rate : x->like,
+                memory_seconds_of(c, x->bytes));
 }
 
-/* A ring of K with the scores, one of V with the values; backward twice the
- * products, and all dK, dV scattered. */
+static double rsa_seconds(const struct scene *c, int pass,
+                          const struct scores *x)
+{
+    const struct transformer *t = &c->f->job->transformer;
+    double seconds = memory_seconds_of(c, (2 + pass) * x->bytes);
+
+    if (pass == FORWARD)
+        return seconds + product_seconds(c, OP_SCORES, x, t->head_dim)
+            + product_seconds(c, OP_WEIGH, x, t->value_dim);
+    return seconds + product_seconds(c, OP_SCORES, x, t->value_dim)
+        + product_seconds(c, OP_WEIGH, x, t->head_dim)
+        + product_seconds(c, OP_WEIGH_TRANSPOSED, x, t->head_dim)
+        + product_seconds(c, OP_WEIGH_TRANSPOSED, x, t->value_dim);
+}
+
+/* A ring of K with the scores, one of V with the values; in backward all dK,
+ * dV are scattered. */
 static void rsa_form(struct scene *c, int pass)
 {
     enter(c, c->members);
-    const struct transformer *t = &c->f->job->transformer;
-    double hops = (double)c->members - 1, pairs = 0, blocks = 0;
+    double hops = (double)c->members - 1;
     double kv = c->rows * kv_bytes(c, dtype_of(c)) / 2;
     double home = c->rows * kv_bytes(c, grad_of(c));
+    struct scores x = make_scores(c);
     struct load step = { 0 }, scatter = { 0 };
-
-    for (int64_t i = 0; i < c->p->n; i++) {
-        const struct sight *w = &c->p->works[i];
-        pairs += (double)(w->steps * w->pairs) * (double)c->heads;
-        blocks += w->pairs ? (double)w->steps : 0;
-    }
-    double like = attend_whole(c, FORWARD) / 2;
-    double scores = blocks * c->rows * c->rows * (double)c->heads * 4;
-    double seconds = (1 + pass)
-        * (product_seconds(c, OP_SCORES, 2 * pairs * (double)t->head_dim, like)
-           + product_seconds(c, OP_WEIGH, 2 * pairs * (double)t->value_dim,
-                             like))
-        + memory_seconds_of(c, (2 + pass) * scores);
 
     if (pass == BACKWARD)
         add_delta(c);
-    step.compute = seconds / (2 * (hops + 1));
+    step.compute = rsa_seconds(c, pass, &x) / (2 * (hops + 1));
     scene_add(c, 2, step, 1);
     load_move(c, &step, message(1, kv));
     scene_add(c, 2 * hops, step, 3);
@@ -564,9 +592,9 @@ static void rsa_form(struct scene *c, int pass)
     scene_add(c, pass, scatter, 1);
     c->e.sent += hops * (2 * kv + pass * home);
     if (pass == job_has_backward(c->f->job))
-        c->saved += scores;
+        c->saved += x.bytes;
     c->scratch[pass] += fmin(2, hops) * kv + pass
-        * (scores + (hops > 0) * (hops + 1) * home + delta_memory(c));
+        * (x.bytes + (hops > 0) * (hops + 1) * home + delta_memory(c));
 }
 
 const struct form softmax_forms[] = {
