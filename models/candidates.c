@@ -198,7 +198,7 @@ void candidates_find(struct candidates *c, const struct job *job,
 
     for (int i = 0; strategies[i]; i++) {
         struct candidate x = { .strategy = strategies[i],
-                               .estimate = { NAN, NAN, NAN, NAN } };
+                               .estimate = { NAN, NAN, NAN, NAN, NAN } };
         struct error reason = { 0 };
         if (plan_applies(job, x.strategy, &none, ranks, &reason))
             refuse(c, x.strategy, &reason);

@@ -352,11 +352,12 @@ struct estimate forms_estimate(struct forms *f, const struct strategy *st,
                        .heads = t->heads, .kv_heads = t->kv_heads };
 
     if (!form || f->job->pass == PASS_DECODE || f->job->pattern)
-        return (struct estimate){ NAN, NAN, NAN, NAN };
+        return (struct estimate){ NAN, NAN, NAN, NAN, NAN };
     for (int pass = FORWARD; pass <= job_has_backward(f->job); pass++)
         form->pass(&c, pass);
     c.e.seconds = fmax(c.e.seconds, c.ops * f->m->enqueue)
         + f->m->repeat_overhead;
+    c.e.effort = c.ops + c.effort;
     c.e.memory = boundary_bytes(&c) + c.saved
         + fmax(c.scratch[FORWARD], c.scratch[BACKWARD]);
     return c.e;

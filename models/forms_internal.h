@@ -59,6 +59,7 @@ struct scene {
     struct estimate e;          /* adds up */
     double ops;                 /* that the host of a device hands over */
     double saved, scratch[BOTH];        /* bytes of buffers */
+    double effort;              /* beside the ops: buffers planned */
 };
 
 /* Messages to `peers` others, of `tiles` tiles and `bytes` bytes each; `block`:

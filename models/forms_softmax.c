@@ -278,33 +278,33 @@ static double mean_step(const struct scene *c, int pass)
     return seconds / (double)c->members;
 }
 
-/* W windows of w steps; what goes between windows is beside all of one. */
+/* W windows of w steps.  The hops of a window need its first block only, which
+ * comes during the window before: they run ahead of the attends, so that of a
+ * window the longest counts. */
 void double_ring_pass(struct scene *c, int pass)
 {
     double w = (double)inner_ranks(c), W = (double)c->members / w;
     double home = c->rows * kv_bytes(c, grad_of(c));
     struct move moves[2] = {
         message(2, c->rows * kv_bytes(c, dtype_of(c))), message(2, home) };
-    struct load step = { .compute = mean_step(c, pass)
-                         + step_results(c, pass) };
-    struct load last = step, inter = { 0 };
+    struct load intra = { 0 }, inter = { 0 }, window = { 0 };
 
+    window.compute = w * (mean_step(c, pass) + step_results(c, pass));
     if (pass == BACKWARD) {
         add_delta(c);
-        step.compute += c->members > 1 ? memory_seconds_of(c, 3 * home) : 0;
+        window.compute += c->members > 1 ? w * memory_seconds_of(c, 3 * home)
+                                         : 0;
     }
     for (int k = 0; k <= pass; k++) {
         if (w > 1)
-            load_move(c, &step, moves[k]);
+            load_move(c, &intra, moves[k]);
         if (W > 1)
             load_move(c, &inter, moves[k]);
     }
-    scene_add(c, W * (w - 1), step, pass ? 7 : 3);
-    scene_add(c, W, last, pass ? 7 : 3);
-    double window = (w - 1) * load_seconds(c, step) + load_seconds(c, last);
-    double rest = load_seconds(c, inter)
-        - (c->f->m->devices ? w * (load_seconds(c, last) - step.wire) : window);
-    c->e.seconds += (W - 1) * fmax(0, rest);
+    window.host = (w - 1) * intra.host + inter.host;
+    window.wire = c->f->m->devices ? (w - 1) * intra.wire + inter.wire
+                                   : fmax((w - 1) * intra.wire, inter.wire);
+    scene_add(c, W, window, w * (pass ? 7 : 3));
     c->e.sent += ((w > 1) * W * (w - 1) + (W - 1)) * moves[0].bytes;
     if (pass == BACKWARD) {
         add_tail(c, moves[1]);
@@ -591,6 +591,7 @@ static void rsa_form(struct scene *c, int pass)
                     (hops + 2) * home);
     scene_add(c, pass, scatter, 1);
     c->e.sent += hops * (2 * kv + pass * home);
+    c->effort += hops * hops;   /* a buffer for each block, each with each */
     if (pass == job_has_backward(c->f->job))
         c->saved += x.bytes;
     c->scratch[pass] += fmin(2, hops) * kv + pass

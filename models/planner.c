@@ -16,6 +16,8 @@ enum { TIES = 8 };              /* of the best, that are simulated too */
  * tried. */
 static const double memory_slack = 1.4;
 enum { TRIES = 4 };             /* times `most`, where much does not fit */
+/* Whose form is so many times the best one's does not win a simulation. */
+static const double hopeless = 2.5;
 
 double question_memory(const struct machine *m, int64_t ranks)
 {
@@ -152,6 +154,8 @@ static int add(struct answer *a, const struct question *q,
     if (contend(&x, q, e))
         return -1;
     ARRAY_PUSH(a->contenders, a->n, a->cap, x);
+    if (!isnan(x.candidate.estimate.effort))
+        a->ops += x.candidate.estimate.effort * (double)q->ranks;
     return 0;
 }
 
@@ -181,6 +185,18 @@ static int64_t fitting(const struct answer *a)
     return n;
 }
 
+/* Is there time for another one? */
+static int may_try(const struct answer *a, const struct question *q,
+                   const struct candidate *c, int64_t most)
+{
+    double ops = c->estimate.effort * (double)q->ranks;
+
+    if (c->estimate.seconds > hopeless * a->all.list[0].estimate.seconds)
+        return 0;
+    return fitting(a) < most && a->n / TRIES < most && may_fit(q, c)
+        && (a->n == 0 || a->ops + ops <= MOST_OPS);
+}
+
 /* The best of each strategy; then the best of all, until `most` fit. */
 static int simulate_best(struct answer *a, const struct question *q,
                          int64_t most, struct error *e)
@@ -189,8 +205,7 @@ static int simulate_best(struct answer *a, const struct question *q,
         for (int64_t i = 0; i < a->all.n; i++) {
             const struct candidate *c = &a->all.list[i];
             int form = !isnan(c->estimate.seconds);
-            if (form && (fitting(a) >= most || a->n / TRIES >= most
-                         || !may_fit(q, c)))
+            if (form && !may_try(a, q, c, most))
                 continue;
             if (is_new(a, c, by_strategy && form) && add(a, q, c, 0, e))
                 return -1;
@@ -229,7 +244,7 @@ static int simulate_ties(struct answer *a, const struct question *q,
     for (int64_t i = 0; i < a->all.n && left > 0; i++) {
         int64_t before = a->n;
         if (same_estimate(&a->all.list[i], &a->contenders[0].candidate)
-            && add(a, q, &a->all.list[i], 0, e))
+            && a->ops <= MOST_OPS && add(a, q, &a->all.list[i], 0, e))
             return -1;
         left -= a->n > before;
     }

@@ -35,16 +35,20 @@ struct contender {
     int asked;                  /* named by the caller */
 };
 
+enum { MOST_OPS = 6000000 };
+
 struct answer {
     struct candidates all;      /* in order of estimates */
     int64_t fit;                /* of them, that may fit by their forms */
+    double ops;                 /* simulated so far, about */
     double find_seconds;        /* to find and estimate all */
     struct forms *forms;        /* that estimated them */
     int64_t n, cap;
     struct contender *contenders;       /* by seconds, what fits first */
 };
 
-/* Estimate all, simulate about `most` of them: the best of each strategy, then
+/* Estimate all, simulate about `most` of them, fewer where schedules are large
+ * (MOST_OPS in all): the best of each strategy, then
  * the best of all, of those that cannot be told apart by their estimate one;
  * then what cannot be told from the best; and the n that are `asked`.  -1 and
  * *e: nothing applies, or the machine cannot time it. */

@@ -66,7 +66,7 @@ static struct candidate *asked(const struct scenario *s, int64_t *n)
         const struct scenario_strategy *a = &s->strategies[i];
         if (!plan_applies(&s->job, a->strategy, &a->options, s->ranks, NULL))
             list[(*n)++] = (struct candidate){
-                a->strategy, a->options, { NAN, NAN, NAN, NAN } };
+                a->strategy, a->options, { NAN, NAN, NAN, NAN, NAN } };
     }
     return list;
 }

@@ -105,6 +105,37 @@ static void text_row(FILE *out, const struct plan_report *r, int64_t i)
             *options && *reason ? "; " : "", reason);
 }
 
+static int is_simulated(const struct answer *a, const struct strategy *st)
+{
+    for (int64_t i = 0; i < a->n; i++)
+        if (a->contenders[i].candidate.strategy == st)
+            return 1;
+    return 0;
+}
+
+/* The best candidate of each strategy that was not simulated; the list is in
+ * order. */
+static void text_left_out(FILE *out, const struct plan_report *r)
+{
+    const struct candidates *all = &r->answer->all;
+    const struct strategy *told[64];
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < all->n && n < 64; i++) {
+        const struct candidate *x = &all->list[i];
+        char seconds[CELL], bytes[CELL];
+        int64_t k = 0;
+        while (k < n && told[k] != x->strategy)
+            k++;
+        if (k < n || is_simulated(r->answer, x->strategy))
+            continue;
+        told[n++] = x->strategy;
+        fprintf(out, "%-11s not simulated: %s and %s a rank by closed forms\n",
+                x->strategy->name, quantity(seconds, x->estimate.seconds, "s"),
+                quantity(bytes, x->estimate.memory, "B"));
+    }
+}
+
 static void text_refusals(FILE *out, const struct candidates *all)
 {
     for (int64_t i = 0; i < all->n_refusals; i++) {
@@ -133,8 +164,8 @@ void plan_text(FILE *out, const struct plan_report *r)
     }
     if (asked)
         fputs("  * in `strategies`\n", out);
-    if (a->all.n_refusals)
-        fputc('\n', out);
+    fputc('\n', out);
+    text_left_out(out, r);
     text_refusals(out, &a->all);
 }
 
