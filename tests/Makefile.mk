@@ -18,7 +18,7 @@ AM_TESTS_ENVIRONMENT = \
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/check_stall.t %D%/check_words.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
-	%D%/device.t %D%/forms.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
+	%D%/device.t %D%/forms.t %D%/graph.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
 	%D%/lower.t %D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
@@ -34,12 +34,13 @@ rank_tests = %D%/agree.mpi %D%/execute.mpi %D%/limits.mpi %D%/transport.mpi
 gpu_tests = %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/device.t \
 	%D%/faults.sh %D%/transport.mpi
 shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
-	%D%/families.sh %D%/faults.sh %D%/golden.sh
+	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/topo.sh
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
 check_PROGRAMS += $(unit_tests) $(rank_tests)
 EXTRA_DIST += $(shell_tests) %D%/points.sh \
-	$(wildcard $(srcdir)/%D%/golden/*) $(wildcard $(srcdir)/%D%/cases/*)
+	$(wildcard $(srcdir)/%D%/golden/*) $(wildcard $(srcdir)/%D%/cases/*) \
+	$(wildcard $(srcdir)/%D%/topo/*)
 
 # All tests link alike; a library's flags go to the test that includes its header.
 LDADD = libcli.a $(local_archives) $(local_libs) $(CMOCKA_LIBS)
@@ -72,6 +73,7 @@ endif
 %C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h
 %C%_kernel_scores_t_SOURCES = %D%/kernel_scores_test.c %D%/kernel_tensor.h
 %C%_kernel_segment_t_SOURCES = %D%/kernel_segment_test.c %D%/kernel_tensor.h
+%C%_graph_t_SOURCES = %D%/graph_test.c
 %C%_job_t_SOURCES = %D%/job_test.c
 %C%_kernel_t_SOURCES = %D%/kernel_test.c %D%/kernel_problem.h
 %C%_linear_strategy_t_SOURCES = %D%/linear_strategy_test.c %D%/rig.c \
@@ -175,13 +177,18 @@ EXTRA_PROGRAMS += %D%/bench_loopback
 %C%_bench_loopback_SOURCES = %D%/bench_device.h %D%/bench_loopback.c \
 	%D%/device_order.c \
 	%D%/device_order.h %D%/rig.c %D%/rig.h
+EXTRA_PROGRAMS += %D%/bench_sim
+%C%_bench_sim_SOURCES = %D%/bench_sim.c
 EXTRA_PROGRAMS += %D%/bench_transport
 %C%_bench_transport_SOURCES = %D%/bench_transport.c
 %C%_bench_transport_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS) $(MPI_WARN_CFLAGS)
 %C%_bench_transport_LDADD = $(on_ranks)
 EXTRA_DIST += bench/gpu/linear.py
 bench: %D%/bench_cuda_linear %D%/bench_cuda_rows %D%/bench_kernel \
-	%D%/bench_loopback %D%/bench_precision %D%/bench_transport
+	%D%/bench_loopback %D%/bench_precision %D%/bench_sim \
+	%D%/bench_transport
+	for network in ideal loggp; do SPAR_DATA=$(srcdir)/scenarios \
+	  %D%/bench_sim $(srcdir)/scenarios/ring-1024.yaml $$network; done
 	%D%/bench_kernel
 	%D%/bench_precision
 	%D%/bench_cuda_rows

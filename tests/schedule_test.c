@@ -267,6 +267,105 @@ static void hash_is_content(void **state)
     }
 }
 
+static void assert_same(const struct schedule *a, const struct schedule *b)
+{
+    assert_true(a->hash == b->hash);
+    assert_int_equal(a->n_ops, b->n_ops);
+    assert_int_equal(a->n_deps, b->n_deps);
+    for (int64_t i = 0; i < a->n_ops; i++) {
+        assert_int_equal(a->ops[i].dep_first, b->ops[i].dep_first);
+        assert_int_equal(a->ops[i].dep_count, b->ops[i].dep_count);
+    }
+    assert_memory_equal(a->deps, b->deps,
+                        (size_t)a->n_deps * sizeof *a->deps);
+    assert_int_equal(a->n_buffers, b->n_buffers);
+    for (int64_t i = 0; i < a->n_buffers; i++)
+        assert_int_equal(a->buffers[i].offset, b->buffers[i].offset);
+    assert_memory_equal(a->role_bytes, b->role_bytes, sizeof a->role_bytes);
+    assert_int_equal(a->peak_bytes, b->peak_bytes);
+}
+
+/* A chain of sums through three buffers, as long as may be; where `other`, the
+ * last goes from another buffer. */
+static struct schedule *chain(const struct schedule *pattern, struct pool *p,
+                              const struct job *job, int ops, int other)
+{
+    struct schedule *s = pattern ? schedule_create_like(pattern, 1)
+        : schedule_create(p, job, 2, 1);
+    struct tile t[3];
+
+    for (int i = 0; i < 3; i++)
+        t[i] = tile_whole(s, schedule_buffer(s, "t", fp32_rows(64)));
+    for (int i = 0; i < ops; i++) {
+        int from = other && i == ops - 1 ? (i + 1) % 3 : i % 3;
+        if (i % 4 == 3)
+            schedule_copy(s, "", t[(i + 1) % 3], t[from]);
+        else
+            schedule_sum(s, "", t[(i + 1) % 3], ACCESS_UPDATE, &t[from], 1);
+    }
+    return s;
+}
+
+/* Until the last op, or past the last, or not to it: then not alike, but what
+ * it is without the pattern. */
+static void patterns(void **state)
+{
+    static const struct { int ops, other, alike; } cases[] = {
+        { 12, 0, 1 }, { 12, 1, 0 }, { 11, 0, 0 }, { 13, 0, 0 }, { 0, 0, 0 },
+    };
+    struct job job = make_job(1, 1, 4, DTYPE_FP32, DTYPE_FP32);
+    struct pool *p = pool_create();
+    struct schedule *pattern = chain(NULL, p, &job, 12, 0);
+
+    (void)state;
+    assert_int_equal(schedule_freeze(pattern), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int ops = cases[i].ops, other = cases[i].other;
+        struct schedule *like = chain(pattern, p, &job, ops, other);
+        struct schedule *alone = chain(NULL, p, &job, ops, other);
+        assert_int_equal(schedule_freeze(like), cases[i].alike);
+        schedule_freeze(alone);
+        assert_same(like, alone);
+        schedule_destroy(like);
+        schedule_destroy(alone);
+    }
+    schedule_destroy(pattern);
+    pool_destroy(p);
+    job_clear(&job);
+}
+
+/* Ranks built after the pattern of others are what they are built alone. */
+static void built_alike(void **state)
+{
+    static const struct { int64_t tokens; enum dtype dtype; } cases[] = {
+        { 40, DTYPE_FP32 }, { 38, DTYPE_FP32 }, { 40, DTYPE_BF16 },
+    };
+
+    (void)state;
+    for (int i = 0; strategies[i]; i++)
+        for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+            struct trial t = trial_for(strategies[i]);
+            struct error e = { 0 };
+            struct rig g;
+            t.ranks = 4;
+            t.lengths[0] = cases[k].tokens;
+            t.heads = 8;
+            t.kv_heads = 4;
+            t.dtype = t.wire_partial = cases[k].dtype;
+            t.options.turns = 2;        /* none are tried out before */
+            assert_int_equal(rig_create(&g, &t), 1);
+            for (int r = 0; r < t.ranks; r++) {
+                struct plan *p = plan_create(&g.job, strategies[i],
+                                             &t.options, t.ranks, &e);
+                struct schedule *alone = plan_build(p, r);
+                assert_same(g.schedules[r], alone);
+                schedule_destroy(alone);
+                plan_destroy(p);
+            }
+            rig_destroy(&g);
+        }
+}
+
 /* ---- GOAL ---------------------------------------------------------------- */
 
 /* Bytes of all messages of one way. */
@@ -320,6 +419,8 @@ int main(void)
         cmocka_unit_test(bytes_equal_closed_form),
         cmocka_unit_test(cost_sheet),
         cmocka_unit_test(hash_is_content),
+        cmocka_unit_test(patterns),
+        cmocka_unit_test(built_alike),
         cmocka_unit_test(goal_moves_all_bytes),
     };
 

@@ -95,7 +95,8 @@ static struct simulate_result bench_run(struct bench *t,
     struct simulate_result r;
 
     for (int i = 0; i < t->ranks; i++)
-        schedule_freeze(t->s[i]);
+        if (t->s[i]->builder)           /* not in an earlier run */
+            schedule_freeze(t->s[i]);
     simulate((const struct schedule *const *)t->s, t->ranks, m, &o, &r);
     return r;
 }

@@ -1,7 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libtopo.a
 libtopo_a_SOURCES = \
+	%D%/bisection.c \
+	%D%/cluster.c \
+	%D%/cluster.h \
+	%D%/cluster_read.c \
+	%D%/draw.h \
+	%D%/draw_json.c \
+	%D%/draw_svg.c \
+	%D%/draw_text.c \
 	%D%/fit.c \
+	%D%/graph.c \
+	%D%/graph.h \
+	%D%/graph_internal.h \
 	%D%/hwloc.c \
 	%D%/machine.c \
 	%D%/machine.h \
@@ -12,7 +23,10 @@ libtopo_a_SOURCES = \
 	%D%/machine_tables.c \
 	%D%/machine_write.c \
 	%D%/near.c \
+	%D%/route.c \
 	%D%/slots.c \
 	%D%/slots.h \
+	%D%/survey.c \
+	%D%/survey.h \
 	%D%/topology.h
 libtopo_a_CFLAGS = $(AM_CFLAGS) $(HWLOC_CFLAGS)

@@ -39,6 +39,7 @@ void machine_destroy(struct machine *m)
         free(m->copies[i].points);
     free(m->copies);
     free(m->link.segments);
+    graph_destroy(m->graph);
     free(m->versions);
     free(m->created);
     free(m);

@@ -7,6 +7,8 @@
 #define SPAR_MACHINE_H
 
 #include "base/base.h"
+#include "topo/graph.h"
+
 #include <stdio.h>
 
 /* Measured points of one surface: seconds of an attend (or attend_backward) of
@@ -131,6 +133,7 @@ struct machine {
     struct copy *copies;
     struct link link;
     double fit_error;           /* of the surfaces, cross-validated */
+    struct graph *graph;        /* of `cluster`, frozen; NULL: not stated */
     char *versions;             /* software versions, one line; "" unknown */
     char *created;              /* ISO 8601; "" unknown */
 };

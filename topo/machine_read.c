@@ -5,6 +5,7 @@
 
 #include "base/units.h"
 #include "base/yaml.h"
+#include "topo/cluster.h"
 #include "topo/machine_reader.h"
 
 #include <limits.h>
@@ -218,19 +219,39 @@ static int read_list(struct yaml *y, int list, const char *name, read_fn read,
     return 0;
 }
 
+/* ---- Cluster ------------------------------------------------------------ */
+
+static int read_cluster(struct yaml *y, int map, struct machine *m,
+                        struct error *e)
+{
+    struct error why = { 0 };
+    struct cluster c = { 0 };
+
+    if (yaml_is_null(y, map))
+        return 0;
+    int rc = cluster_read(y, map, &c, e);
+    if (rc == 0 && !(m->graph = cluster_graph(&c, &why)))
+        rc = yaml_fail(y, map, "cluster", e, "%s", why.text);
+    cluster_clear(&c);
+    if (rc == 0 && m->cores == 0)
+        m->cores = m->graph->n_slots;
+    return rc;
+}
+
 /* ---- Reading ------------------------------------------------------------ */
 
 static int read_machine(struct yaml *y, struct machine *m, struct error *e)
 {
     static const char *const others[] = { "link", "surfaces", "rates",
-                                          "copies", NULL };
+                                          "copies", "cluster", NULL };
     int root = yaml_root(y);
     void *surfaces = NULL, *rates = NULL, *copies = NULL;
 
     if (machine_read_fields(y, root, "", machine_fields, device_fields, others,
                             m, e) != 0
         || machine_need(y, root, "", "name", e) != 0
-        || machine_need(y, root, "", "cores", e) != 0)
+        || read_cluster(y, yaml_get(y, root, "cluster"), m, e) != 0
+        || (!m->graph && machine_need(y, root, "", "cores", e) != 0))
         return -1;
     if (m->cores < 1)
         return yaml_fail(y, yaml_get(y, root, "cores"), "cores", e,

@@ -1,27 +1,95 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include "base/file.h"
 #include "cli/command.h"
+#include "cli/scenario.h"
 
+#include "topo/draw.h"
 #include "topo/machine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct topo_options {
     int format;
 };
 
+static const char *const words[] = { "text", "json", "dot", "svg", NULL };
+static void (*const draw[])(const struct drawing *d, FILE *out) = {
+    draw_text, draw_json, draw_dot, draw_svg        /* as `words` */
+};
+
 static const struct option_row topo_rows[] = {
-    ROW_FORMAT(topo_options),
+    { "format", 0, OPTION_WORD, offsetof(struct topo_options, format),
+      "text|json|dot|svg", 0, 0, words, "what to print (text)" },
     ROW_END
 };
+
+/* A preset, a file, or what calibrate wrote. */
+static char *machine_text(const char *name, char **path, size_t *size,
+                          struct error *e)
+{
+    struct error why = { 0 };
+    char *text = NULL;
+
+    if (strcmp(name, "local") != 0)
+        text = scenario_data("machines", name, "", path, size, &why);
+    else if ((*path = machine_local_path()))
+        text = file_read((const char *const *)path, 1, &(int){ 0 }, size, &why);
+    if (!text)
+        fail_usage(e, "there is no machine \"%s\" (%s)", name, why.text);
+    return text;
+}
+
+static struct machine *read_machine(const char *name, struct error *e)
+{
+    char *path = NULL;
+    size_t size = 0;
+    char *text = machine_text(name, &path, &size, e);
+    struct machine *m = text ? machine_parse(path, text, size, e) : NULL;
+
+    if (m && !m->graph) {
+        fail_usage(e, "%s: nothing is said of how its slots are connected "
+                   "(cluster)", path);
+        machine_destroy(m);
+        m = NULL;
+    }
+    free(text);
+    free(path);
+    return m;
+}
+
+static int draw_machine(const char *name, int format, struct error *e)
+{
+    struct machine *m = read_machine(name, e);
+    struct survey s;
+
+    if (!m)
+        return -1;
+    survey(m->graph, &s);
+    struct drawing d = { m->name, m->processor, m->graph, &s };
+    draw[format](&d, stdout);
+    survey_clear(&s);
+    machine_destroy(m);
+    return SPAR_OK;
+}
 
 static int topo_exec(const struct call *call, struct error *e)
 {
     const struct topo_options *o = call->options;
 
+    if (call->n_operands)
+        return draw_machine(call->operands[0], o->format, e);
+    if (o->format != FORMAT_TEXT && o->format != FORMAT_JSON)
+        return fail_usage(e, "topo: --format %s needs a machine",
+                          words[o->format]);
     return topo_print(o->format == FORMAT_JSON, stdout, e);
 }
 
 const struct command command_topo = {
-    "topo", "", "Print what hwloc sees of this node.", topo_rows,
-    sizeof(struct topo_options), NULL, 0, 0, 0, topo_exec
+    "topo", "[MACHINE]", "Print what hwloc sees of this node, or a machine: "
+    "links, routes, bisection.", topo_rows,
+    sizeof(struct topo_options), NULL, 0, 1, 0, topo_exec
 };

@@ -11,7 +11,7 @@
 enum { NONE = 0 };
 
 struct builder {
-    struct graph graph;
+    struct op_graph graph;
     const struct attention_shape *s;
     struct graph_shape scores;      /* [heads, n_q, n_k] */
     struct graph_shape row;         /* [heads, n_q, 1] */
@@ -301,7 +301,7 @@ int attention_plan(const struct attention_shape *s,
     else
         forward(&b);
     status = graph_plan_build(&b.graph, device, &p->plan, e);
-    graph_destroy(&b.graph);
+    op_graph_destroy(&b.graph);
     return status;
 }
 

@@ -7,7 +7,7 @@
 
 /* ---- Descriptors -------------------------------------------------------- */
 
-static void note(struct graph *g, cudnnStatus_t status)
+static void note(struct op_graph *g, cudnnStatus_t status)
 {
     if (g->status != CUDNN_STATUS_SUCCESS || status == CUDNN_STATUS_SUCCESS)
         return;
@@ -15,7 +15,7 @@ static void note(struct graph *g, cudnnStatus_t status)
     cudnnGetLastErrorString(g->text, sizeof g->text);
 }
 
-static cudnnBackendDescriptor_t create(struct graph *g,
+static cudnnBackendDescriptor_t create(struct op_graph *g,
                                        cudnnBackendDescriptorType_t type)
 {
     cudnnBackendDescriptor_t d = NULL;
@@ -26,7 +26,7 @@ static cudnnBackendDescriptor_t create(struct graph *g,
     return g->all[g->n_all++] = d;
 }
 
-static void set(struct graph *g, cudnnBackendDescriptor_t d,
+static void set(struct op_graph *g, cudnnBackendDescriptor_t d,
                 cudnnBackendAttributeName_t name,
                 cudnnBackendAttributeType_t type, int64_t n, const void *value)
 {
@@ -35,20 +35,20 @@ static void set(struct graph *g, cudnnBackendDescriptor_t d,
 }
 
 /* No-op for a tensor that the operation does not have. */
-static void set_tensor(struct graph *g, cudnnBackendDescriptor_t d,
+static void set_tensor(struct op_graph *g, cudnnBackendDescriptor_t d,
                        cudnnBackendAttributeName_t name, int tensor)
 {
     if (tensor)
         set(g, d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->tensors[tensor]);
 }
 
-static void finalize(struct graph *g, cudnnBackendDescriptor_t d)
+static void finalize(struct op_graph *g, cudnnBackendDescriptor_t d)
 {
     if (g->status == CUDNN_STATUS_SUCCESS)
         note(g, cudnnBackendFinalize(d));
 }
 
-static void add_op(struct graph *g, cudnnBackendDescriptor_t op)
+static void add_op(struct op_graph *g, cudnnBackendDescriptor_t op)
 {
     if (g->n_ops == GRAPH_OPS)
         die("cuDNN graph of more than %d operations", GRAPH_OPS);
@@ -56,12 +56,12 @@ static void add_op(struct graph *g, cudnnBackendDescriptor_t op)
     g->ops[g->n_ops++] = op;
 }
 
-void graph_start(struct graph *g)
+void graph_start(struct op_graph *g)
 {
-    *g = (struct graph){ .n_tensors = 1, .status = CUDNN_STATUS_SUCCESS };
+    *g = (struct op_graph){ .n_tensors = 1, .status = CUDNN_STATUS_SUCCESS };
 }
 
-void graph_destroy(struct graph *g)
+void op_graph_destroy(struct op_graph *g)
 {
     while (g->n_all)
         if (g->all[--g->n_all])
@@ -70,8 +70,9 @@ void graph_destroy(struct graph *g)
 
 /* ---- Tensors and operations --------------------------------------------- */
 
-int graph_tensor(struct graph *g, enum graph_place place, cudnnDataType_t type,
-                 int64_t alignment, const struct graph_shape *shape)
+int graph_tensor(struct op_graph *g, enum graph_place place,
+                 cudnnDataType_t type, int64_t alignment,
+                 const struct graph_shape *shape)
 {
     cudnnBackendDescriptor_t d = create(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     int64_t name = g->n_tensors;
@@ -93,13 +94,13 @@ int graph_tensor(struct graph *g, enum graph_place place, cudnnDataType_t type,
     return g->n_tensors++;
 }
 
-int graph_scalar(struct graph *g, cudnnDataType_t type)
+int graph_scalar(struct op_graph *g, cudnnDataType_t type)
 {
     return graph_tensor(g, GRAPH_SCALAR, type, 16, &(struct graph_shape){
                             { 1, 1, 1, 1 }, { 1, 1, 1, 1 } });
 }
 
-void graph_pointwise(struct graph *g, const struct graph_pointwise *p)
+void graph_pointwise(struct op_graph *g, const struct graph_pointwise *p)
 {
     cudnnBackendDescriptor_t d = create(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
     cudnnBackendDescriptor_t op =
@@ -121,7 +122,7 @@ void graph_pointwise(struct graph *g, const struct graph_pointwise *p)
     add_op(g, op);
 }
 
-void graph_matmul(struct graph *g, int a, int b, int c)
+void graph_matmul(struct op_graph *g, int a, int b, int c)
 {
     cudnnBackendDescriptor_t d = create(g, CUDNN_BACKEND_MATMUL_DESCRIPTOR);
     cudnnBackendDescriptor_t op =
@@ -138,7 +139,8 @@ void graph_matmul(struct graph *g, int a, int b, int c)
     add_op(g, op);
 }
 
-void graph_reduce(struct graph *g, cudnnReduceTensorOp_t operator, int x, int y)
+void graph_reduce(struct op_graph *g, cudnnReduceTensorOp_t operator,
+                  int x, int y)
 {
     cudnnBackendDescriptor_t d = create(g, CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
     cudnnBackendDescriptor_t op =
@@ -157,7 +159,7 @@ void graph_reduce(struct graph *g, cudnnReduceTensorOp_t operator, int x, int y)
     add_op(g, op);
 }
 
-void graph_reshape(struct graph *g, int x, int y)
+void graph_reshape(struct op_graph *g, int x, int y)
 {
     cudnnBackendDescriptor_t op =
         create(g, CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
@@ -214,7 +216,7 @@ static cudnnStatus_t set_one(cudnnBackendDescriptor_t d,
                                     &value);
 }
 
-static cudnnStatus_t operation_graph(const struct graph *g,
+static cudnnStatus_t operation_graph(const struct op_graph *g,
                                      cudnnBackendDescriptor_t *d)
 {
     cudnnStatus_t s = build(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, d);
@@ -294,7 +296,7 @@ static cudnnStatus_t first_plan(cudnnBackendDescriptor_t heuristics,
     return s;
 }
 
-int graph_plan_build(const struct graph *g, cudnnBackendDescriptor_t device,
+int graph_plan_build(const struct op_graph *g, cudnnBackendDescriptor_t device,
                      struct graph_plan *plan, struct error *e)
 {
     cudnnBackendDescriptor_t graph = NULL, choices = NULL;

@@ -17,7 +17,7 @@
 
 enum { GRAPH_TENSORS = 48, GRAPH_OPS = 40, GRAPH_DESCRIPTORS = 120 };
 
-struct graph {
+struct op_graph {
     cudnnBackendDescriptor_t tensors[GRAPH_TENSORS];
     cudnnBackendDescriptor_t ops[GRAPH_OPS];
     cudnnBackendDescriptor_t all[GRAPH_DESCRIPTORS];    /* what to destroy */
@@ -35,15 +35,16 @@ struct graph_shape {
     int64_t dims[4], strides[4];
 };
 
-void graph_start(struct graph *g);
-void graph_destroy(struct graph *g);
+void graph_start(struct op_graph *g);
+void op_graph_destroy(struct op_graph *g);
 
 /* A tensor's number, from 1, which is also its name in graph_plan_run().
  * `alignment` of its address, in bytes. */
-int graph_tensor(struct graph *g, enum graph_place place, cudnnDataType_t type,
-                 int64_t alignment, const struct graph_shape *shape);
+int graph_tensor(struct op_graph *g, enum graph_place place,
+                 cudnnDataType_t type, int64_t alignment,
+                 const struct graph_shape *shape);
 /* A number in host memory. */
-int graph_scalar(struct graph *g, cudnnDataType_t type);
+int graph_scalar(struct op_graph *g, cudnnDataType_t type);
 
 /* y = op(x), op(x, b), or t ? x : b; 0 for what the operation does not have.
  * `axis` is of CUDNN_POINTWISE_GEN_INDEX. */
@@ -53,12 +54,12 @@ struct graph_pointwise {
     int x, b, t, y;
     int64_t axis;
 };
-void graph_pointwise(struct graph *g, const struct graph_pointwise *p);
+void graph_pointwise(struct op_graph *g, const struct graph_pointwise *p);
 /* c = a b */
-void graph_matmul(struct graph *g, int a, int b, int c);
-void graph_reduce(struct graph *g, cudnnReduceTensorOp_t op, int x, int y);
+void graph_matmul(struct op_graph *g, int a, int b, int c);
+void graph_reduce(struct op_graph *g, cudnnReduceTensorOp_t op, int x, int y);
 /* y is x in another shape or order */
-void graph_reshape(struct graph *g, int x, int y);
+void graph_reshape(struct op_graph *g, int x, int y);
 
 /* CUDA device `number`, whose engines are asked.  NULL with the reason. */
 cudnnBackendDescriptor_t graph_device(int number, struct error *e);
@@ -69,7 +70,7 @@ struct graph_plan {
     int64_t workspace;          /* bytes of device memory that a run needs */
 };
 /* 0; or -1 with the reason if no engine of the device takes the graph. */
-int graph_plan_build(const struct graph *g, cudnnBackendDescriptor_t device,
+int graph_plan_build(const struct op_graph *g, cudnnBackendDescriptor_t device,
                      struct graph_plan *plan, struct error *e);
 void graph_plan_destroy(struct graph_plan *p);
 

@@ -34,6 +34,7 @@ libschedule_a_SOURCES = \
 	%D%/lower_internal.h \
 	%D%/memory_plan.c \
 	%D%/op.c \
+	%D%/pattern.c \
 	%D%/pool.c \
 	%D%/print.c \
 	%D%/print.h \

@@ -80,6 +80,7 @@ int32_t schedule_buffer(struct schedule *s, const char *label,
 
 void schedule_follow(struct schedule *s, int32_t buffer, int32_t before)
 {
+    pattern_leave(s);
     infer_follow(s, s->builder->infer, buffer, before);
 }
 
@@ -167,8 +168,11 @@ void schedule_layer(struct schedule *s, int32_t layer)
 void schedule_op(struct schedule *s, struct op op, const struct operand *o,
                  int64_t n)
 {
-    op.operands = pool_operands(s->pool, o, n);
-    infer_op(s, s->builder->infer, &op, o, n);
+    if (!pattern_takes(s, &op, o, n)) {
+        pattern_leave(s);
+        op.operands = pool_operands(s->pool, o, n);
+        infer_op(s, s->builder->infer, &op, o, n);
+    }
     ARRAY_PUSH(s->ops, s->n_ops, s->builder->ops_cap, op);
 }
 
@@ -401,8 +405,9 @@ static uint64_t hash_op(const struct schedule *s, uint64_t h,
                     : (uint64_t)op->peer);
 }
 
-void schedule_freeze(struct schedule *s)
+int schedule_freeze(struct schedule *s)
 {
+    int like = pattern_finish(s);
     uint64_t h = hash_u64(5, (uint64_t)s->rank << 32 | (uint32_t)s->ranks);
 
     for (int64_t i = 0; i < s->n_buffers; i++)
@@ -410,9 +415,11 @@ void schedule_freeze(struct schedule *s)
     for (int64_t i = 0; i < s->n_ops; i++)
         h = hash_op(s, h, &s->ops[i]);
     s->hash = h;
-    plan_memory(s);
+    if (!like)
+        plan_memory(s);
     builder_destroy(s->builder);
     s->builder = NULL;
+    return like;
 }
 
 uint64_t schedule_hash_all(const uint64_t *hashes, int64_t ranks)

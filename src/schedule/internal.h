@@ -30,12 +30,22 @@ void infer_follow(const struct schedule *s, struct infer *in, int32_t buffer,
 
 struct builder {
     struct infer *infer;
+    const struct schedule *pattern;     /* borrowed; NULL: left */
     int64_t buffers_cap, ops_cap, deps_cap;
     int32_t step, layer;        /* layer: -1 none */
     uint8_t backward;
     void **owned;               /* schedule_alloc() */
     int64_t n_owned, owned_cap;
 };
+
+/* While a schedule is like its pattern (pattern.c), no dependencies are inferred:
+ * 1 if `op` has the operands of the pattern's, whose numbers it then gets. */
+int pattern_takes(const struct schedule *s, struct op *op,
+                  const struct operand *o, int64_t n);
+/* Infers those of the ops so far. */
+void pattern_leave(struct schedule *s);
+/* All of it was like the pattern: its dependencies and memory plan, and 1. */
+int pattern_finish(struct schedule *s);
 
 /* op.segments is a list of numbers. */
 int op_has_numbers(const struct op *op);

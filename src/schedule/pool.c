@@ -15,7 +15,8 @@ struct intern {
     int64_t used, data_cap;             /* bytes */
     struct item {
         int64_t offset, n;              /* bytes, elements */
-        uint64_t hash, content;         /* of the bytes; of the meaning */
+        uint64_t hash, content;         /* of the bytes, where in the table;
+                                           of the meaning */
     } *items;
     int64_t n, cap;
     int32_t *table;                     /* index + 1, 0 empty */
@@ -84,16 +85,34 @@ static void table_grow(struct intern *t)
         table_insert(t, (int32_t)i);
 }
 
-/* Index of the item equal to these bytes, or -1. */
-static int32_t intern_find(const struct intern *t, const void *data, int64_t n,
-                           uint64_t hash)
+/* Where in the table: eight bytes at a time, since nothing else sees it. */
+static uint64_t table_hash(const char *data, size_t bytes)
 {
+    const uint64_t odd = 0x9e3779b97f4a7c15u;
+    uint64_t h = bytes * odd, word;
+
+    for (; bytes >= 8; bytes -= 8, data += 8) {
+        memcpy(&word, data, 8);
+        h = (h ^ word) * odd;
+        h ^= h >> 29;
+    }
+    word = 0;
+    memcpy(&word, data, bytes);
+    h = (h ^ word) * odd;
+    return h ^ h >> 32;
+}
+
+/* -1: not there; in *hash, where it would be. */
+static int32_t intern_find(const struct intern *t, const void *data,
+                           int64_t n, uint64_t *hash)
+{
+    *hash = table_hash(data, (size_t)n * t->size);
     if (!t->slots)
         return -1;
-    int64_t slot = (int64_t)(hash & (uint64_t)(t->slots - 1));
+    int64_t slot = (int64_t)(*hash & (uint64_t)(t->slots - 1));
     for (; t->table[slot]; slot = (slot + 1) & (t->slots - 1)) {
         const struct item *item = &t->items[t->table[slot] - 1];
-        if (item->hash == hash && item->n == n
+        if (item->hash == *hash && item->n == n
             && (n == 0 || memcmp(t->data + item->offset, data,
                                  (size_t)n * t->size) == 0))
             return t->table[slot] - 1;
@@ -101,25 +120,31 @@ static int32_t intern_find(const struct intern *t, const void *data, int64_t n,
     return -1;
 }
 
-/* `content`: hash of the meaning; 0: that of the bytes. */
-static int32_t intern(struct intern *t, const void *data, int64_t n,
-                      uint64_t content)
+static int32_t intern_add(struct intern *t, const void *data, int64_t n,
+                          uint64_t hash, uint64_t content)
 {
-    uint64_t hash = hash_bytes(3, data, (size_t)n * t->size);
-    int32_t found = intern_find(t, data, n, hash);
-    if (found >= 0)
-        return found;
-
     int64_t bytes = n * (int64_t)t->size;
+
     table_grow(t);
     t->data = array_grow(t->data, t->used + bytes + 8, &t->data_cap, 1);
     if (bytes)
         memcpy(t->data + t->used, data, (size_t)bytes);
-    struct item item = { t->used, n, hash, content ? content : hash };
+    struct item item = { t->used, n, hash, content };
     t->used += (bytes + 7) / 8 * 8;
     ARRAY_PUSH(t->items, t->n, t->cap, item);
     table_insert(t, (int32_t)(t->n - 1));
     return (int32_t)(t->n - 1);
+}
+
+/* What means what its bytes are. */
+static int32_t intern(struct intern *t, const void *data, int64_t n)
+{
+    uint64_t hash;
+    int32_t found = intern_find(t, data, n, &hash);
+
+    return found >= 0 ? found
+        : intern_add(t, data, n, hash,
+                     hash_bytes(3, data, (size_t)n * t->size));
 }
 
 static const void *intern_get(const struct intern *t, int32_t i, int64_t *n)
@@ -133,30 +158,32 @@ static const void *intern_get(const struct intern *t, int32_t i, int64_t *n)
 
 int32_t pool_rows(struct pool *p, const struct run *runs, int64_t n)
 {
-    return intern(&p->rows, runs, n, 0);
+    return intern(&p->rows, runs, n);
 }
 
 int32_t pool_segments(struct pool *p, const struct segment *s, int64_t n)
 {
-    return intern(&p->segments, s, n, 0);
+    return intern(&p->segments, s, n);
 }
 
 int32_t pool_group(struct pool *p, const int32_t *ranks, int64_t n)
 {
-    return intern(&p->groups, ranks, n, 0);
+    return intern(&p->groups, ranks, n);
 }
 
 int32_t pool_numbers(struct pool *p, const int64_t *numbers, int64_t n)
 {
-    return intern(&p->numbers, numbers, n, 0);
+    return intern(&p->numbers, numbers, n);
 }
 
 int32_t pool_label(struct pool *p, const char *text)
 {
-    return intern(&p->labels, text, (int64_t)strlen(text) + 1, 0);
+    return intern(&p->labels, text, (int64_t)strlen(text) + 1);
 }
 
-int32_t pool_operands(struct pool *p, const struct operand *o, int64_t n)
+/* Rows mean the same whatever their index. */
+static uint64_t operands_content(const struct pool *p,
+                                 const struct operand *o, int64_t n)
 {
     uint64_t h = 11;
 
@@ -167,7 +194,16 @@ int32_t pool_operands(struct pool *p, const struct operand *o, int64_t n)
         h = hash_u64(h, (uint64_t)t->head_first << 32
                      | (uint32_t)t->head_count);
     }
-    return intern(&p->operands, o, n, h);
+    return h;
+}
+
+int32_t pool_operands(struct pool *p, const struct operand *o, int64_t n)
+{
+    uint64_t hash;
+    int32_t found = intern_find(&p->operands, o, n, &hash);
+
+    return found >= 0 ? found
+        : intern_add(&p->operands, o, n, hash, operands_content(p, o, n));
 }
 
 int32_t pool_map(struct pool *p, struct position_map *map)

@@ -265,6 +265,12 @@ const struct position_map *pool_map_get(const struct pool *p, int32_t i);
 struct schedule *schedule_create(struct pool *pool, const struct job *job,
                                  int32_t ranks, int32_t rank);
 void schedule_destroy(struct schedule *s);
+/* Of another rank, whose ops may read and write the same as those of `pattern`
+ * (frozen; it must outlive the building): then it is built sooner. */
+struct schedule *schedule_create_like(const struct schedule *pattern,
+                                      int32_t rank);
+/* Of a frozen one that is not lowered. */
+struct schedule *schedule_clone(const struct schedule *s);
 
 /* Add a buffer; returns its index.  b->label is set from `label`. */
 int32_t schedule_buffer(struct schedule *s, const char *label,
@@ -343,8 +349,8 @@ void schedule_op(struct schedule *s, struct op op, const struct operand *o,
                  int64_t n);
 
 /* Plan the arena, add up bytes, hash, drop the builder.  After it the schedule
- * is read-only. */
-void schedule_freeze(struct schedule *s);
+ * is read-only.  1: it was like its pattern. */
+int schedule_freeze(struct schedule *s);
 
 /* ---- Reading ---------------------------------------------------------------- */
 

@@ -20,6 +20,7 @@ struct plan {
     int32_t ranks;
     int32_t *members, *maps;    /* [ranks] 0, 1, ...; pool maps */
     int32_t *q_maps;            /* [ranks] maps of the queries */
+    struct schedule *pattern;   /* the last that was unlike it; NULL: none */
 };
 
 /* Kinds of job that families of strategies are for. */
@@ -108,6 +109,7 @@ void plan_destroy(struct plan *p)
 {
     if (!p)
         return;
+    schedule_destroy(p->pattern);
     pool_destroy(p->pool);
     free(p->members);
     free(p->maps);
@@ -180,7 +182,8 @@ static void enter_layer(struct schedule *s, const struct job *job,
 static struct schedule *build(struct plan *p, int32_t rank)
 {
     const struct job *job = &p->job;
-    struct schedule *s = schedule_create(p->pool, job, p->ranks, rank);
+    struct schedule *s = p->pattern ? schedule_create_like(p->pattern, rank)
+        : schedule_create(p->pool, job, p->ranks, rank);
     int64_t n = job_layers(job);
     struct view *views = xcalloc((size_t)n, sizeof *views);
 
@@ -202,7 +205,10 @@ static struct schedule *build(struct plan *p, int32_t rank)
         }
     }
     free(views);
-    schedule_freeze(s);
+    if (!schedule_freeze(s)) {
+        schedule_destroy(p->pattern);
+        p->pattern = schedule_clone(s);
+    }
     return s;
 }
 

@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# `spar topo MACHINE`: each file of tests/topo/NAME.txt is what it prints of the
+# machine NAME (a preset, or a file beside it).  With the argument "write" they
+# are rewritten: look at them.
+: "${SPAR:=./spar}" "${srcdir:=.}"
+temporary=$(mktemp -d) || exit 99
+trap 'rm -rf "$temporary"' EXIT
+. "$srcdir/tests/points.sh"
+here=$srcdir/tests/topo
+
+# The machine of an expected text: the file NAME beside it, else the preset.
+machine() {
+    if [ -f "$here/$1" ]; then echo "$here/$1"; else echo "$1"; fi
+}
+
+for expected in "$here"/*.txt; do
+    name=$(basename "$expected" .txt)
+    if [ "$1" = write ]; then
+        "$SPAR" topo "$(machine "$name")" > "$expected"
+        continue
+    fi
+    spar topo "$(machine "$name")" && [ ! -s "$temporary/err" ] &&
+        diff "$expected" "$temporary/out" > "$temporary/err"
+    point "$name"
+done
+[ "$1" = write ] && exit
+
+# ---- Other formats
+if command -v python3 > /dev/null; then
+    spar topo unit-cluster --format json && python3 -c 'import json, sys
+x = json.load(open(sys.argv[1]))
+names = [v["name"] for v in x["vertices"]]
+assert x["slots"] == 8 and len(set(names)) == len(names)
+assert all(0 <= e["from"] < len(names) and 0 <= e["to"] < len(names)
+           and e["bandwidth"] > 0 for e in x["edges"])
+m = x["matrix"]
+assert m["class"][0][3] == "nvlink" and m["bandwidth"][0][3] == 300e9
+assert m["class"][0][0] is None and m["latency"][0][4] == 11.2e-6
+assert sum(c["pairs"] for c in x["classes"]) == 56
+assert x["bisection"] == 45e9 and len(x["lints"]) == 1' "$temporary/out" \
+        2>> "$temporary/err"
+    point "JSON"
+    spar topo unit-cluster --format svg && python3 -c 'import sys
+import xml.etree.ElementTree as tree
+root = tree.parse(sys.argv[1]).getroot()
+space = "{http://www.w3.org/2000/svg}"
+boxes = [(float(r.get("x")), float(r.get("y"))) for g in root.iter(space + "g")
+         for r in g.iter(space + "rect")]
+assert len(boxes) == 28
+width, height = float(root.get("width")), float(root.get("height"))
+for i, (x, y) in enumerate(boxes):
+    assert 0 <= x <= width - 62 and 0 <= y <= height - 22
+    for a, b in boxes[:i]:
+        assert abs(a - x) >= 62 or abs(b - y) >= 22, "boxes overlap"' \
+        "$temporary/out" 2>> "$temporary/err"
+    point "SVG: boxes within the picture, none over another"
+fi
+spar topo unit-cluster --format dot &&
+    [ "$(grep -c ' -- ' "$temporary/out")" = 38 ] &&
+    [ "$(grep -c shape= "$temporary/out")" = 28 ]
+point "dot: every vertex and edge"
+echo "1..$n"

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A machine's graph for people and programs. */
+#ifndef SPAR_DRAW_H
+#define SPAR_DRAW_H
+
+#include "topo/survey.h"
+
+#include <stdio.h>
+
+struct drawing {
+    const char *name;           /* of the machine */
+    const char *processor;      /* "" unknown */
+    struct graph *g;            /* frozen */
+    const struct survey *survey;
+};
+
+/* Tree, link types, classes, the matrix of small machines, bisection, lints. */
+void draw_text(const struct drawing *d, FILE *out);
+void draw_json(const struct drawing *d, FILE *out);
+/* Vertices and edges; of many hosts alike only the first ones. */
+void draw_dot(const struct drawing *d, FILE *out);
+void draw_svg(const struct drawing *d, FILE *out);
+
+/* Of a picture: is it of the fabric, or of one of the hosts that are shown? */
+int draw_shows(const struct graph *g, int32_t vertex);
+/* Those left out. */
+int64_t draw_left_out(const struct graph *g);
+/* "450 GB/s", the slower direction. */
+const char *draw_rate(const struct edge *edge, char *text, size_t size);
+
+#endif

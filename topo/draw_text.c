@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A machine as text. */
+#include <config.h>
+
+#include "topo/draw.h"
+
+#include "base/units.h"
+
+#include <math.h>
+#include <string.h>
+
+const char *draw_rate(const struct edge *edge, char *text, size_t size)
+{
+    return quantity_print(fmin(edge->bandwidth[0], edge->bandwidth[1]), "B/s",
+                          text, size);
+}
+
+/* ---- Tree ---------------------------------------------------------------- */
+
+/* The edge to what a vertex hangs on. */
+static const struct edge *edge_up(const struct graph *g, int32_t v)
+{
+    for (int64_t i = 0; i < g->n_edges; i++)
+        if (g->edges[i].end[1] == v && g->edges[i].end[0]
+            == g->vertices[v].parent)
+            return &g->edges[i];
+    return NULL;
+}
+
+/* Its other edges, each at one of its ends. */
+static void print_sideways(const struct graph *g, FILE *out, int32_t v,
+                           const struct edge *up)
+{
+    int any = up != NULL;
+    char rate[32];
+
+    for (int64_t i = 0; i < g->n_edges; i++) {
+        const struct edge *edge = &g->edges[i];
+        if (edge->end[1] == v && edge != up
+            && g->vertices[edge->end[0]].parent != v)
+            fprintf(out, "%s%s %s to %s", any++ ? ", " : "  ",
+                    edge_names[edge->type], draw_rate(edge, rate, sizeof rate),
+                    g->vertices[edge->end[0]].name);
+    }
+}
+
+static void print_vertex(const struct graph *g, FILE *out, int32_t v, int depth)
+{
+    const struct edge *up = edge_up(g, v);
+    char rate[32];
+
+    fprintf(out, "%*s%s", 2 * depth, "", g->vertices[v].name);
+    if (g->vertices[v].slot >= 0)
+        fprintf(out, " (slot %d)", g->vertices[v].slot);
+    if (up != NULL)
+        fprintf(out, "  %s %s", edge_names[up->type],
+                draw_rate(up, rate, sizeof rate));
+    print_sideways(g, out, v, up);
+    putc('\n', out);
+    int32_t first = g->hosts[g->vertices[v].host].first;
+    int32_t end = first + g->hosts[g->vertices[v].host].vertices;
+    for (int32_t c = first; c < end; c++)
+        if (g->vertices[c].parent == v)
+            print_vertex(g, out, c, depth + 1);
+}
+
+/* Hosts of a kind are alike: the first one stands for all that follow it. */
+static void print_hosts(const struct graph *g, FILE *out)
+{
+    for (int64_t h = 0; h < g->n_hosts; h++) {
+        const struct graph_host *host = &g->hosts[h];
+        int64_t alike = 1;
+        while (h + alike < g->n_hosts && g->hosts[h + alike].kind == host->kind)
+            alike++;
+        fputs(host->name, out);
+        if (alike > 1)
+            fprintf(out, "  and %d more like it", (int)alike - 1);
+        putc('\n', out);
+        for (int32_t v = host->first; v < host->first + host->vertices; v++)
+            if (g->vertices[v].parent < 0)
+                print_vertex(g, out, v, 1);
+        h += alike - 1;
+    }
+}
+
+/* Switches of the fabric: how many links to hosts and among each other. */
+static void print_fabric(const struct graph *g, FILE *out)
+{
+    enum { SHOWN = 16 };
+    int shown = 0, any = 0;
+
+    for (int32_t v = 0; v < g->n_vertices; v++) {
+        int hosts = 0, switches = 0;
+        if (g->vertices[v].host >= 0)
+            continue;
+        if (!any++)
+            fputs("fabric\n", out);
+        if (shown++ >= SHOWN)
+            continue;
+        for (int64_t i = 0; i < g->n_edges; i++)
+            for (int k = 0; k < 2; k++)
+                if (g->edges[i].end[k] == v) {
+                    int32_t other = g->edges[i].end[1 - k];
+                    hosts += g->vertices[other].host >= 0;
+                    switches += g->vertices[other].host < 0;
+                }
+        fprintf(out, "  %s  %d to hosts, %d to others of the fabric\n",
+                g->vertices[v].name, hosts, switches);
+    }
+    if (any > SHOWN)
+        fprintf(out, "  and %d more\n", any - SHOWN);
+}
+
+/* ---- Links and classes --------------------------------------------------- */
+
+static const char *range(double low, double high, const char *unit, char *text,
+                         size_t size)
+{
+    char a[32], b[32];
+
+    quantity_print(low, unit, a, sizeof a);
+    quantity_print(high, unit, b, sizeof b);
+    if (strcmp(a, b) == 0)
+        snprintf(text, size, "%s", a);
+    else
+        snprintf(text, size, "%s - %s", a, b);
+    return text;
+}
+
+static void print_links(const struct graph *g, FILE *out)
+{
+    fprintf(out, "\n%-9s %6s  %-12s %-25s %-9s duplex\n", "links", "count",
+            "datasheet", "usable, one direction", "latency");
+    for (int t = 0; t < EDGE_TYPES; t++) {
+        int64_t n = 0;
+        double low = INFINITY, high = 0, sheet = 0, latency = 0;
+        int half = 0;
+        char text[80], top[32], late[32];
+        for (int64_t i = 0; i < g->n_edges; i++) {
+            const struct edge *edge = &g->edges[i];
+            if ((int)edge->type != t)
+                continue;
+            n++;
+            low = fmin(low, fmin(edge->bandwidth[0], edge->bandwidth[1]));
+            high = fmax(high, fmax(edge->bandwidth[0], edge->bandwidth[1]));
+            sheet = fmax(sheet, edge->datasheet);
+            latency = fmax(latency, edge->latency);
+            half |= edge->half;
+        }
+        if (n > 0)
+            fprintf(out, "%-9s %6d  %-12s %-25s %-9s %s\n", edge_names[t],
+                    (int)n, sheet > 0
+                    ? quantity_print(sheet, "B/s", top, sizeof top) : "-",
+                    range(low, high, "B/s", text, sizeof text),
+                    quantity_print(latency, "s", late, sizeof late),
+                    half ? "half" : "full");
+    }
+}
+
+static void print_classes(const struct drawing *d, FILE *out)
+{
+    const struct survey *s = d->survey;
+    char rate[80], late[80];
+
+    fprintf(out, "\n%-9s %9s  %-25s latency of a message\n", "classes",
+            "pairs", "bandwidth of one alone");
+    for (int c = 0; c < ROUTE_CLASSES; c++) {
+        const struct class_survey *x = &s->classes[c];
+        if (x->pairs > 0)
+            fprintf(out, "%-9s %9lld  %-25s %s\n", class_names[c],
+                    (long long)x->pairs,
+                    range(x->slowest, x->fastest, "B/s", rate, sizeof rate),
+                    range(x->shortest, x->longest, "s", late, sizeof late));
+    }
+    if (s->from < d->g->n_slots)
+        fprintf(out, "(pairs from the %d slots of the first host of each "
+                "kind)\n", (int)s->from);
+}
+
+/* GB/s above, us below the name of the class. */
+static void print_matrix(const struct drawing *d, FILE *out)
+{
+    enum { MOST = 16 };
+    int32_t n = d->g->n_slots;
+
+    if (n > MOST || n < 2)
+        return;
+    fputs("\nclass, GB/s, us from slot to slot\n    ", out);
+    for (int32_t b = 0; b < n; b++)
+        fprintf(out, " %7d", b);
+    putc('\n', out);
+    for (int32_t a = 0; a < n; a++)
+        for (int line = 0; line < 3; line++) {
+            fprintf(out, line ? "    " : "%3d ", a);
+            for (int32_t b = 0; b < n; b++) {
+                struct route r;
+                if (a == b || graph_route(d->g, a, b, &r) != 0)
+                    fprintf(out, " %7s", line ? "" : "-");
+                else if (line == 0)
+                    fprintf(out, " %7s", class_names[r.class]);
+                else
+                    fprintf(out, " %7.4g", line == 1 ? r.bandwidth / 1e9
+                            : r.latency * 1e6);
+            }
+            putc('\n', out);
+        }
+}
+
+void draw_text(const struct drawing *d, FILE *out)
+{
+    const struct survey *s = d->survey;
+    char rate[32];
+
+    fprintf(out, "%s", d->name);
+    if (*d->processor)
+        fprintf(out, ": %s", d->processor);
+    fprintf(out, "; %d slots on %d host%s\n\n", d->g->n_slots,
+            (int)d->g->n_hosts, d->g->n_hosts == 1 ? "" : "s");
+    print_hosts(d->g, out);
+    print_fabric(d->g, out);
+    print_links(d->g, out);
+    print_classes(d, out);
+    print_matrix(d, out);
+    if (d->g->n_slots > 1)
+        fprintf(out, "\nbisection: %s one way, from slots 0 .. %d to the "
+                "others\n", quantity_print(s->bisection, "B/s", rate,
+                                           sizeof rate),
+                d->g->n_slots / 2 - 1);
+    for (int64_t i = 0; i < s->n_lints; i++)
+        fprintf(out, "%slint: %s\n", i ? "" : "\n", s->lints[i]);
+}
