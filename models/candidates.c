@@ -133,6 +133,8 @@ static int redundant(const struct strategy *st,
 
     if (mesh && ranks > 1 && (!o->head || o->head > job->transformer.heads))
         return 1;
+    if (st == &strategy_ulysses && o->layout)   /* every rank gets all tokens */
+        return 1;
     if (takes(st, "reduce"))
         return (o->window != 0) != (o->reduce == REDUCE_TWO_LEVEL)
             && ranks > 3;

@@ -360,6 +360,9 @@ void contender_loses(const struct contender *x, const struct contender *best,
     else if (compute > wait)
         snprintf(text, size, "%s more to compute, for the same pairs",
                  quantity(a, compute, "s"));
+    else if (x->sent == best->sent)
+        snprintf(text, size, "%s more of exposed communication, for the same "
+                 "bytes", quantity(a, wait, "s"));
     else
         snprintf(text, size, "%s more of exposed communication (%s sent, not "
                  "%s)", quantity(a, wait, "s"),
