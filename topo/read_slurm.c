@@ -41,8 +41,8 @@ static int32_t add_switch(struct graph *g, const char *name, int32_t level)
 }
 
 /* scontrol lists the nodes of a switch at those above it again. */
-static int hangs_below(const struct slurm_tree *t, const struct slurm_element *x,
-                       const char *node)
+static int hangs_below(const struct slurm_tree *t,
+                       const struct slurm_element *x, const char *node)
 {
     for (int64_t i = 0; i < t->n; i++)
         if (t->elements[i].level < x->level
@@ -53,8 +53,8 @@ static int hangs_below(const struct slurm_tree *t, const struct slurm_element *x
 
 /* Switches of the tree; nics[i] is that of hosts->items[i], those of other
  * nodes are not there. */
-static void add_tree(struct graph *g, struct slurm_tree *t, const struct names *hosts,
-                     const int32_t *nics)
+static void add_tree(struct graph *g, struct slurm_tree *t,
+                     const struct names *hosts, const int32_t *nics)
 {
     for (int64_t i = 0; i < t->n; i++)
         t->elements[i].vertex = add_switch(g, t->elements[i].name,

@@ -48,7 +48,8 @@ struct slurm_element *slurm_add(struct slurm_tree *t, const char *name,
 
 /* Levels from below, 0 where nodes hang. What is open when a walk down comes to
  * it is below itself. */
-static int set_level(struct slurm_tree *t, struct slurm_element *x, struct error *e)
+static int set_level(struct slurm_tree *t, struct slurm_element *x,
+                     struct error *e)
 {
     if (x->state == SLURM_DONE)
         return 0;

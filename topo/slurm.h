@@ -45,7 +45,7 @@ struct slurm_element *slurm_add(struct slurm_tree *t, const char *name,
 /* Levels, cycles, the list of nodes. */
 int slurm_tree_check(struct slurm_tree *t, struct error *e);
 
-/* ---- A job ---------------------------------------------------------------- */
+/* ---- A job -------------------------------------------------------------- */
 
 /* What its variables say; NULL: nothing. */
 struct slurm_job {
@@ -59,7 +59,8 @@ struct slurm_job {
 /* 1: this process is in a job. */
 int slurm_job(struct slurm_job *job);
 /* The text of topology.yaml or topology.conf beside $SLURM_CONF, by default
- * /etc/slurm/slurm.conf; NULL: there is none.  The caller frees it and *path. */
+ * /etc/slurm/slurm.conf; NULL: there is none.  The caller frees it and
+ * *path. */
 char *slurm_job_topology(char **path, size_t *size);
 
 #endif
