@@ -45,7 +45,7 @@ libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 # In link order: users before what they use.
 local_archives = libmodels.a librun.a libstrategy.a libschedule.a libjob.a \
 	libkernel.a libtopo.a libtrace.a libbase.a
-local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS)
+local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS) $(SCOTCH_LIBS)
 if HAVE_CUDNN
 local_libs += $(CUDNN_LIBS)
 endif
