@@ -5,6 +5,9 @@ libtopo_a_SOURCES = \
 	%D%/cluster.c \
 	%D%/cluster.h \
 	%D%/cluster_read.c \
+	%D%/cluster_write.c \
+	%D%/core_map.c \
+	%D%/core_map.h \
 	%D%/draw.h \
 	%D%/draw_json.c \
 	%D%/draw_svg.c \

@@ -3,6 +3,7 @@
  * What a machine answers: seconds of a block, seconds of a message. */
 #include <config.h>
 
+#include "topo/cluster.h"
 #include "topo/machine.h"
 
 #include <math.h>
@@ -39,6 +40,12 @@ void machine_destroy(struct machine *m)
         free(m->copies[i].points);
     free(m->copies);
     free(m->link.segments);
+    for (int i = 0; i < ROUTE_CLASSES; i++)
+        free(m->classes[i].segments);
+    free(m->contention);
+    if (m->cluster)
+        cluster_clear(m->cluster);
+    free(m->cluster);
     graph_destroy(m->graph);
     free(m->versions);
     free(m->created);
@@ -326,9 +333,8 @@ double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
     return 0;
 }
 
-double machine_message_seconds(const struct machine *m, int64_t bytes)
+double link_seconds(const struct link *l, int64_t bytes)
 {
-    const struct link *l = &m->link;
     int64_t i = 0;
 
     if (l->n == 0)
@@ -336,6 +342,17 @@ double machine_message_seconds(const struct machine *m, int64_t bytes)
     while (i + 1 < l->n && bytes >= l->segments[i].to)
         i++;
     return l->segments[i].latency + (double)bytes / l->segments[i].bandwidth;
+}
+
+double machine_message_seconds(const struct machine *m, int64_t bytes)
+{
+    return link_seconds(&m->link, bytes);
+}
+
+const struct link *machine_link(const struct machine *m,
+                                enum route_class class)
+{
+    return m->classes[class].n ? &m->classes[class] : &m->link;
 }
 
 char *machine_local_path(void)

@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 
+struct cluster;
+
 /* Measured points of one surface: seconds of an attend (or attend_backward) of
  * one query head on a [q x k] block.  Full blocks: a grid, sorted by q, then k,
  * or squares only (other blocks then count as the square of their area).
@@ -85,6 +87,15 @@ struct link {
     double host_per_byte;       /* O, s/B: host time per byte moved; 0: none */
 };
 
+/* Pairs of slots that send at once, of one class of route and over the same
+ * link where the class has one that pairs share. */
+struct contention {
+    enum route_class class;
+    int64_t pairs;
+    int both;                   /* each sends both ways */
+    double bandwidth;           /* B/s of all together */
+};
+
 /* Copies by copy engines, both directions busy where there are two: B/s by the
  * bytes that lie together on either side, ascending. */
 enum copy_path { COPY_DEVICE, COPY_PEER, COPY_TO_HOST, COPY_FROM_HOST,
@@ -132,8 +143,13 @@ struct machine {
     int64_t n_copies;
     struct copy *copies;
     struct link link;
+    /* The same by class of route, where it was measured (n > 0). */
+    struct link classes[ROUTE_CLASSES];
+    int64_t n_contention;
+    struct contention *contention;
     double fit_error;           /* of the surfaces, cross-validated */
-    struct graph *graph;        /* of `cluster`, frozen; NULL: not stated */
+    struct cluster *cluster;    /* NULL: not stated */
+    struct graph *graph;        /* of it, frozen */
     char *versions;             /* software versions, one line; "" unknown */
     char *created;              /* ISO 8601; "" unknown */
 };
@@ -178,7 +194,12 @@ double machine_rate(const struct machine *m, const char *op,
 /* B/s of copies in blocks of so many bytes; 0 if the machine has none. */
 double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
                               int64_t block);
+double link_seconds(const struct link *l, int64_t bytes);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
+/* What a message between slots of that class is like: as measured, else as
+ * between any two. */
+const struct link *machine_link(const struct machine *m,
+                                enum route_class class);
 
 /* ---- From measurements -------------------------------------------------- */
 
