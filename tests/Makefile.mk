@@ -18,7 +18,7 @@ AM_TESTS_ENVIRONMENT = \
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/check_stall.t %D%/check_words.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
-	%D%/device.t %D%/graph.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
+	%D%/device.t %D%/forms.t %D%/graph.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
 	%D%/lower.t %D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
@@ -67,6 +67,7 @@ nodist_EXTRA_%C%_cudnn_t_SOURCES = dummy.cxx
 endif
 %C%_decode_strategy_t_SOURCES = %D%/decode_strategy_test.c %D%/rig.c \
 	%D%/rig.h
+%C%_forms_t_SOURCES = %D%/forms_test.c
 %C%_kernel_linear_t_SOURCES = %D%/kernel_linear_test.c \
 	%D%/kernel_linear_problem.h %D%/kernel_tensor.h
 %C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h

@@ -35,7 +35,8 @@ static void hostlists(void **state)
 {
     static const char *const bad[] = {
         "", ",", "a,", "a[", "a[]", "a[1", "a[1-]", "a[-1]", "a[2-1]", "a[1,]",
-        "a[x]", "a b", "a[1]]x[", "a[0-99999]", "a[1234567890]"
+        "a[x]", "a b", "a[1]]x[", "a[0-99999]", "a[1234567890]",
+        "a[1][1][1][1][1][1][1][1][1]"
     };
 
     (void)state;
@@ -129,6 +130,7 @@ static void xml_bad(void **state)
           "of elements" },
         { "<a k=\"&nbsp;\"/>", "x.xml:1: not XML: k of <a> is \"&nbsp;\"" },
         { "<!-- a", "x.xml:1: not whole: <!-- without -->" },
+        { "<a/>\n<b/>", "x.xml:2: not XML: more than one element" },
     };
 
     (void)state;
@@ -187,6 +189,24 @@ static void synthetic(void **state)
     assert_null(topology_word("dgx-h100", &text));
 }
 
+/* Switches that all have both of those below them: each is walked once. */
+static void slurm_lattice(void **state)
+{
+    char text[4096] = "SwitchName=a0 Nodes=n0\nSwitchName=b0 Nodes=n1\n";
+    struct error e = { 0 };
+
+    (void)state;
+    for (int i = 1; i < 40; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text),
+                 "SwitchName=a%d Switches=a%d,b%d\n"
+                 "SwitchName=b%d Switches=a%d,b%d\n", i, i - 1, i - 1, i,
+                 i - 1, i - 1);
+    struct graph *g = topology_read("topology.conf", text, strlen(text), &e);
+    assert_non_null(g);
+    assert_int_equal(g->n_slots, 2);
+    graph_destroy(g);
+}
+
 /* Hops of a tree of switches; nodes keep the order of the file. */
 static void slurm_tree(void **state)
 {
@@ -223,6 +243,7 @@ int main(void)
         cmocka_unit_test(xml_cut),
         cmocka_unit_test(synthetic),
         cmocka_unit_test(slurm_tree),
+        cmocka_unit_test(slurm_lattice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

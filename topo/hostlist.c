@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_NAMES = 65536 };
+enum { MOST_NAMES = 65536, MOST_RANGES = 8 };   /* of a list, in a name */
 
 void names_clear(struct names *l)
 {
@@ -107,9 +107,12 @@ int hostlist_expand(const char *text, struct names *out, struct error *e)
 
     for (;;) {
         const char *end = entry_end(at);
-        for (const char *c = at; c < end; c++)
-            if (isspace((unsigned char)*c))
+        int ranges = 0;
+        for (const char *c = at; c < end; c++) {
+            ranges += *c == '[';
+            if (isspace((unsigned char)*c) || ranges > MOST_RANGES)
                 return bad_list(text, e);
+        }
         if (end == at)
             return bad_list(text, e);
         if (expand(text, "", at, end, out, e) != 0)

@@ -17,6 +17,7 @@ struct element {
     char *name;
     struct names nodes, children;
     int32_t vertex, level;
+    enum { NEW, OPEN, DONE } state;     /* of set_level() */
 };
 struct tree {
     const char *path;
@@ -130,25 +131,28 @@ static int read_lines(struct tree *t, const char *text, struct error *e)
 
 /* ---- The tree ----------------------------------------------------------- */
 
-/* Levels from below, 0 where nodes hang. A walk down that is longer than there
- * are elements goes in a circle. */
-static int set_level(struct tree *t, struct element *x, int depth,
-                     struct error *e)
+/* Levels from below, 0 where nodes hang. What is open when a walk down comes to
+ * it is below itself. */
+static int set_level(struct tree *t, struct element *x, struct error *e)
 {
-    if (depth > t->n)
+    if (x->state == DONE)
+        return 0;
+    if (x->state == OPEN)
         return fail_usage(e, "%s: switch \"%s\" is below itself: a cycle",
                           t->path, x->name);
+    x->state = OPEN;
     for (int64_t i = 0; i < x->children.n; i++) {
         struct element *c = find_element(t, x->children.items[i]);
         if (c == NULL)
             return fail_usage(e, "%s: switch \"%s\" has \"%s\" below it, which "
                               "is not there", t->path, x->name,
                               x->children.items[i]);
-        if (set_level(t, c, depth + 1, e) != 0)
+        if (set_level(t, c, e) != 0)
             return -1;
         if (c->level >= x->level)
             x->level = c->level + 1;
     }
+    x->state = DONE;
     return 0;
 }
 
@@ -156,7 +160,7 @@ static int check_tree(struct tree *t, struct error *e)
 {
     for (int64_t i = 0; i < t->n; i++) {
         struct element *x = &t->elements[i];
-        if (set_level(t, x, 0, e) != 0)
+        if (set_level(t, x, e) != 0)
             return -1;
         for (int64_t k = 0; k < x->nodes.n; k++)
             if (names_find(&t->nodes, x->nodes.items[k]) < 0)

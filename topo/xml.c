@@ -175,6 +175,7 @@ static enum xml_event read_start_tag(struct xml *x, char *tag, struct error *e)
         rest += strspn(rest, blank);
     }
     x->open[x->depth++] = x->name;
+    x->is_whole = 1;
     return XML_OPEN;
 }
 
@@ -232,8 +233,9 @@ enum xml_event xml_next(struct xml *x, struct error *e)
         xml_fail(x, e, "not whole: <%s> is not closed", x->open[x->depth - 1]);
         return XML_ERROR;
     }
-    if (*x->at != '<') {
-        xml_fail(x, e, "not XML as it is known here: text outside of elements");
+    if (*x->at != '<' || (x->is_whole && x->depth == 0)) {
+        xml_fail(x, e, *x->at != '<' ? "not XML as it is known here: text "
+                 "outside of elements" : "not XML: more than one element");
         return XML_ERROR;
     }
     return read_tag(x, e);

@@ -16,6 +16,7 @@ struct xml {
     char *copy, *at;            /* names and values point into it */
     const char *name;           /* of the element opened or closed */
     int n_attributes, is_empty;
+    int is_whole;               /* at depth 0: its one element is read */
     const char *keys[XML_ATTRIBUTES], *values[XML_ATTRIBUTES];
     int depth;
     const char *open[XML_DEEPEST];
