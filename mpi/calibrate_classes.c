@@ -202,7 +202,9 @@ static struct cluster_link tree_link(const struct machine *m,
 {
     const struct contention *one = find_contention(m, class, 1, 0);
     const struct contention *both = find_contention(m, class, 1, 1);
-    struct cluster_link l = { .given = 1, .usable = one->bandwidth };
+    const struct link *alone = &m->classes[class];
+    struct cluster_link l = { .given = 1, .usable = fmax(one->bandwidth,
+                              alone->segments[alone->n - 1].bandwidth) };
 
     if (shared)
         l.usable = capacity(m, class);
