@@ -333,15 +333,22 @@ double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
     return 0;
 }
 
-double link_seconds(const struct link *l, int64_t bytes)
+const struct link_segment *link_segment(const struct link *l, int64_t bytes)
 {
     int64_t i = 0;
 
     if (l->n == 0)
-        return 0;
+        return NULL;
     while (i + 1 < l->n && bytes >= l->segments[i].to)
         i++;
-    return l->segments[i].latency + (double)bytes / l->segments[i].bandwidth;
+    return &l->segments[i];
+}
+
+double link_seconds(const struct link *l, int64_t bytes)
+{
+    const struct link_segment *s = link_segment(l, bytes);
+
+    return s ? s->latency + (double)bytes / s->bandwidth : 0;
 }
 
 double machine_message_seconds(const struct machine *m, int64_t bytes)

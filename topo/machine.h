@@ -194,6 +194,8 @@ double machine_rate(const struct machine *m, const char *op,
 /* B/s of copies in blocks of so many bytes; 0 if the machine has none. */
 double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
                               int64_t block);
+/* That a message of so many bytes is in; NULL: no link. */
+const struct link_segment *link_segment(const struct link *l, int64_t bytes);
 double link_seconds(const struct link *l, int64_t bytes);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
 /* What a message between slots of that class is like: as measured, else as
