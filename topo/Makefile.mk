@@ -36,6 +36,10 @@ libtopo_a_SOURCES = \
 	%D%/route.c \
 	%D%/slots.c \
 	%D%/slots.h \
+	%D%/slurm.c \
+	%D%/slurm.h \
+	%D%/slurm_conf.c \
+	%D%/slurm_yaml.c \
 	%D%/survey.c \
 	%D%/survey.h \
 	%D%/topology.h \
