@@ -7,6 +7,7 @@
 #define SPAR_SIMULATE_H
 
 #include "schedule/schedule.h"
+#include "topo/estimate.h"
 #include "topo/machine.h"
 #include "trace/trace.h"
 
@@ -76,5 +77,25 @@ int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
  * / memory_bandwidth. 0 for communication. */
 double op_seconds(const struct machine *m, const char *kernel,
                   const struct schedule *s, const struct op *op);
+
+/* ---- What a prediction leans on ------------------------------------------ */
+
+/* Attends of one kind whose time comes from the same row of a table. */
+struct lean {
+    enum op_kind op;
+    enum estimate_how how;
+    const struct surface *surface;      /* NULL: roofline */
+    const struct surface_point *point;
+    int64_t ops;
+    double seconds;             /* of all these */
+    double low, high;           /* P10 and P90 of true / predicted */
+};
+struct leans {
+    int64_t n, cap;
+    struct lean *items;         /* the most seconds first; free() */
+};
+/* Of one schedule, added to l. */
+void cost_leans(const struct machine *m, const char *kernel,
+                const struct schedule *s, struct leans *l);
 
 #endif
