@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libmodels.a
 libmodels_a_SOURCES = \
+	%D%/candidates.c \
+	%D%/candidates.h \
 	%D%/cost.c \
 	%D%/engines.c \
 	%D%/events.c \
+	%D%/forms.c \
+	%D%/forms.h \
+	%D%/forms_internal.h \
+	%D%/forms_softmax.c \
 	%D%/internal.h \
 	%D%/messages.c \
 	%D%/network.c \
+	%D%/planner.c \
+	%D%/planner.h \
 	%D%/ports.c \
 	%D%/result.c \
 	%D%/simulate.c \

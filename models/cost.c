@@ -158,6 +158,27 @@ static struct attend_shape attend_shape(const struct machine *m,
     };
 }
 
+static double segments_seconds(const struct attend_shape *a, int64_t ranks,
+                               const struct segment *list, int64_t n)
+{
+    double seconds = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        seconds += segment_seconds(a, &list[i]);
+    return seconds * (double)a->shape.heads * crowding(a->m, ranks);
+}
+
+double attend_block_seconds(const struct machine *m, enum op_kind kind,
+                            const char *kernel,
+                            const struct block_shape *shape, int64_t kv_heads,
+                            int64_t ranks, const struct segment *list,
+                            int64_t n)
+{
+    struct attend_shape a = { m, op_names[kind], kernel, *shape, kv_heads };
+
+    return segments_seconds(&a, ranks, list, n);
+}
+
 static double attend_seconds(const struct machine *m, const char *kernel,
                              const struct schedule *s, const struct op *op)
 {
@@ -165,11 +186,8 @@ static double attend_seconds(const struct machine *m, const char *kernel,
     const struct operand *o = pool_operands_get(s->pool, op->operands, &count);
     const struct segment *list = pool_segments_get(s->pool, op->segments, &n);
     struct attend_shape a = attend_shape(m, kernel, s, op, o);
-    double seconds = 0;
 
-    for (int64_t i = 0; i < n; i++)
-        seconds += segment_seconds(&a, &list[i]);
-    return seconds * o[0].tile.head_count * crowding(m, s->ranks)
+    return segments_seconds(&a, s->ranks, list, n)
         + result_seconds(&a, s, o, count, list, n);
 }
 

@@ -78,6 +78,15 @@ int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
 double op_seconds(const struct machine *m, const char *kernel,
                   const struct schedule *s, const struct op *op);
 
+/* The same of attends (OP_ATTEND, OP_ATTEND_BACKWARD) that are not ops of a
+ * schedule: these segments, heads of `shape` and so many KV heads, on one of
+ * `ranks` ranks; without machine.op_overhead and what results take more. */
+double attend_block_seconds(const struct machine *m, enum op_kind kind,
+                            const char *kernel,
+                            const struct block_shape *shape, int64_t kv_heads,
+                            int64_t ranks, const struct segment *list,
+                            int64_t n);
+
 /* ---- What a prediction leans on ------------------------------------------ */
 
 /* Attends of one kind whose time comes from the same row of a table. */

@@ -18,12 +18,13 @@ AM_TESTS_ENVIRONMENT = \
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/check_stall.t %D%/check_words.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
-	%D%/device.t %D%/estimate.t %D%/graph.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
+	%D%/device.t %D%/estimate.t %D%/forms.t %D%/graph.t %D%/job.t \
+	%D%/kernel.t %D%/kernel_linear.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
 	%D%/lower.t %D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
 	%D%/mutation_hand.t %D%/options.t %D%/oracle.t %D%/position.t \
-	%D%/reduce.t %D%/report.t %D%/ring_options.t %D%/rsa_star.t \
+	%D%/reader.t %D%/reduce.t %D%/report.t %D%/ring_options.t %D%/rsa_star.t \
 	%D%/scenario.t %D%/scenario_attention.t %D%/schedule.t %D%/session.t \
 	%D%/simulate.t %D%/simulate_device.t %D%/simulate_family.t \
 	%D%/slots.t %D%/spool.t %D%/stalls.t \
@@ -67,6 +68,7 @@ nodist_EXTRA_%C%_cudnn_t_SOURCES = dummy.cxx
 endif
 %C%_decode_strategy_t_SOURCES = %D%/decode_strategy_test.c %D%/rig.c \
 	%D%/rig.h
+%C%_forms_t_SOURCES = %D%/forms_test.c
 %C%_kernel_linear_t_SOURCES = %D%/kernel_linear_test.c \
 	%D%/kernel_linear_problem.h %D%/kernel_tensor.h
 %C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h
@@ -93,6 +95,7 @@ endif
 %C%_options_t_SOURCES = %D%/options_test.c
 %C%_oracle_t_SOURCES = %D%/brute.h %D%/oracle_test.c
 %C%_position_t_SOURCES = %D%/position_test.c
+%C%_reader_t_SOURCES = %D%/reader_test.c
 %C%_reduce_t_SOURCES = %D%/reduce_test.c %D%/reduce_case.h
 %C%_report_t_SOURCES = %D%/report_test.c
 %C%_scenario_attention_t_SOURCES = %D%/scenario_attention_test.c

@@ -39,7 +39,7 @@ else
 fi
 
 # ---- Help and version
-for c in list show check run sim compare trace calibrate topo; do
+for c in list show check run sim compare trace calibrate topo plan; do
     spar $c --help && says out "^Usage: spar $c" && says out '^Options:' &&
         says out ' --help ' && silent err
     point "$c --help"
@@ -132,6 +132,40 @@ spar sim "$small" --set strategies.0.layout=contiguous -o "$temporary/o.h5" &&
     silent out && says err '^spar: .*hash'
 point "compare refuses other schedules"
 
+# ---- plan
+plan() { spar plan "$small" "$@"; }
+plan && says out ' candidates of 5 strategies, ' && says out '^  1[ *] ring' &&
+    says out '^tree  *does not apply: ' && says out 'in .strategies.$' &&
+    silent err
+point "plan: text"
+plan --format json --emit "$temporary/choice.yaml" --entries 3 &&
+    json 'set(x) >= {"machine", "ranks", "candidates", "candidates_per_s", "fit",
+    "memory_bytes", "plans", "refused"} and all(set(p) >= {"strategy", "layout",
+    "options", "schedule_hash", "predicted_s", "estimated_s", "exposed_s",
+    "overlap", "bytes_sent", "peak_bytes", "fits", "asked", "loses"}
+    for p in x["plans"])'
+point "plan: JSON keys"
+json 'x["plans"][0]["loses"] is None and x["plans"] == sorted(x["plans"],
+    key=lambda p: p["predicted_s"]) and sum(p["asked"] for p in x["plans"]) == 3
+    and {r["strategy"] for r in x["refused"]} >= {"tree", "star", "lasp"}'
+point "plan: JSON values"
+cp "$temporary/out" "$temporary/plan.json"
+spar sim "$temporary/choice.yaml" --format json -o "$temporary/c.h5" &&
+    json '[s["schedule_hash"] for s in x] == [p["schedule_hash"] for p in
+    json.load(open("'"$temporary"'/plan.json"))["plans"][:3]] and
+    [s["predicted_s"] for s in x] == [p["predicted_s"] for p in
+    json.load(open("'"$temporary"'/plan.json"))["plans"][:3]]'
+point "plan --emit: sim finds the same schedules and times"
+launch="$MPIEXEC -n 2"
+spar run "$temporary/choice.yaml" --format json -o "$temporary/c.h5" &&
+    json 'len(x) == 3 and all(s["passed"] for s in x)'
+point "plan --emit: run takes it"
+launch=
+plan --memory 70kB --reserve 50 --format json &&
+    json 'x["memory_bytes"] == 35e3 and x["plans"][0]["peak_bytes"] <= 35e3 and
+    not x["plans"][-1]["fits"]'
+point "plan --memory --reserve"
+
 # ---- run
 launch="$MPIEXEC -n 2"
 spar run "$small" --format json -o "$temporary/r.h5" \
@@ -158,6 +192,14 @@ point "run: failed verification: status 1, one JSON value, no tensors"
 launch=
 spar run "$small"; [ $? = 2 ] && silent out && says err 'mpiexec -n 2'
 point "run started alone says how to start it"
+OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 spar run "$small"
+[ $? = 2 ] && silent out && [ "$(wc -l < "$temporary/err")" = 1 ] &&
+    says err "^spar: Open MPI's mpiexec started 2 processes, but" &&
+    says err 'start spar with mpiexec.mpich$'
+point "run started by another MPI says so"
+OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=1 spar run "$small"
+[ $? = 2 ] && silent out && silent err
+point "once"
 
 # ---- A full disk, too little memory
 "$SPAR" list > /dev/full 2> "$temporary/err"

@@ -9,6 +9,8 @@
 
 #include "base/base.h"
 
+#include <stdio.h>
+
 struct yaml;
 
 /* Parse `size` bytes; `path` only names the file in errors. */
@@ -58,5 +60,7 @@ int yaml_string(struct yaml *y, int node, const char *key, char **out,
 
 /* The tree as JSON; the caller frees it. */
 char *yaml_json(struct yaml *y);
+/* A mapping as YAML again, comments gone, without the key `but` (NULL: all). */
+void yaml_print(struct yaml *y, FILE *out, const char *but);
 
 #endif

@@ -6,6 +6,7 @@ libcli_a_SOURCES = \
 	%D%/cmd_check.c \
 	%D%/cmd_compare.c \
 	%D%/cmd_list.c \
+	%D%/cmd_plan.c \
 	%D%/cmd_run.c \
 	%D%/cmd_show.c \
 	%D%/cmd_sim.c \
@@ -17,6 +18,9 @@ libcli_a_SOURCES = \
 	%D%/list_support.c \
 	%D%/output.c \
 	%D%/output.h \
+	%D%/plan_emit.c \
+	%D%/plan_report.c \
+	%D%/plan_report.h \
 	%D%/planned.c \
 	%D%/planned.h \
 	%D%/predict.c \

@@ -84,7 +84,7 @@ static int read_top(struct scenario *s, struct error *e)
 
 /* ---- The whole ---------------------------------------------------------------- */
 
-struct scenario *scenario_parse(const char *path, const char *text,
+struct scenario *question_parse(const char *path, const char *text,
                                 size_t size, const char *const *sets,
                                 int n_sets, struct error *e)
 {
@@ -106,6 +106,21 @@ struct scenario *scenario_parse(const char *path, const char *text,
         return NULL;
     }
     s->json = yaml_json(s->yaml);
+    return s;
+}
+
+struct scenario *scenario_parse(const char *path, const char *text,
+                                size_t size, const char *const *sets,
+                                int n_sets, struct error *e)
+{
+    struct scenario *s = question_parse(path, text, size, sets, n_sets, e);
+
+    if (s && !s->n_strategies) {
+        scenario_fail(s, "strategies", e, "missing: a list such as "
+                      "[{name: ring}]");
+        scenario_destroy(s);
+        return NULL;
+    }
     return s;
 }
 

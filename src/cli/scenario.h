@@ -53,6 +53,12 @@ struct scenario *scenario_parse(const char *path, const char *text,
 /* Read the file, and the shapes of its `input`: a scenario that is ready. */
 struct scenario *scenario_load(const char *path, const char *const *sets,
                                int n_sets, struct error *e);
+/* The same of what `plan` is asked: `strategies` may be missing. */
+struct scenario *question_parse(const char *path, const char *text,
+                                size_t size, const char *const *sets,
+                                int n_sets, struct error *e);
+struct scenario *question_load(const char *path, const char *const *sets,
+                               int n_sets, struct error *e);
 void scenario_destroy(struct scenario *s);
 
 /* What its input file must have. */
@@ -82,6 +88,10 @@ int scenario_need_ranks(struct scenario *s, struct error *e);
  * .yaml, beside `from`.  *found: its path. The caller frees both. */
 char *scenario_data(const char *kind, const char *name, const char *from,
                     char **found, size_t *size, struct error *e);
+
+/* The whole path of a transformer or machine that is a file, seen from the
+ * scenario `from`; NULL: a preset.  The caller frees it. */
+char *scenario_file(const char *name, const char *from);
 
 /* "x/quick.yaml" and ".run.h5" give "x/quick.run.h5". */
 char *scenario_output(const char *path, const char *ending);

@@ -18,6 +18,17 @@ static int is_path(const char *name)
         || (n > 4 && !strcmp(name + n - 4, ".yml"));
 }
 
+char *scenario_file(const char *name, const char *from)
+{
+    char *path = is_path(name) ? file_beside(from, name) : NULL;
+    char *whole = path ? realpath(path, NULL) : NULL;
+
+    if (!whole)
+        return path;
+    free(path);
+    return whole;
+}
+
 /* Candidates in order; returns their number. */
 static int candidates(const char *kind, const char *name, const char *from,
                       char *paths[3])
@@ -74,14 +85,19 @@ static int load_input(struct scenario *s, struct error *e)
     return rc;
 }
 
-struct scenario *scenario_load(const char *path, const char *const *sets,
-                               int n_sets, struct error *e)
+typedef struct scenario *(*parse_fn)(const char *path, const char *text,
+                                     size_t size, const char *const *sets,
+                                     int n_sets, struct error *e);
+
+static struct scenario *load(parse_fn parse, const char *path,
+                             const char *const *sets, int n_sets,
+                             struct error *e)
 {
     size_t size;
     int which;
     char *text = file_read(&path, 1, &which, &size, e);
-    struct scenario *s = text ? scenario_parse(path, text, size, sets, n_sets,
-                                               e) : NULL;
+    struct scenario *s = text ? parse(path, text, size, sets, n_sets, e)
+                              : NULL;
 
     free(text);
     if (s && s->input && load_input(s, e)) {
@@ -89,4 +105,16 @@ struct scenario *scenario_load(const char *path, const char *const *sets,
         return NULL;
     }
     return s;
+}
+
+struct scenario *scenario_load(const char *path, const char *const *sets,
+                               int n_sets, struct error *e)
+{
+    return load(scenario_parse, path, sets, n_sets, e);
+}
+
+struct scenario *question_load(const char *path, const char *const *sets,
+                               int n_sets, struct error *e)
+{
+    return load(question_parse, path, sets, n_sets, e);
 }

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Closed forms against schedules: what a rank sends to the byte where shards
+ * are even, memory nearly, seconds as the simulator has them; and what a
+ * planner that relies on them misses. */
+#include <config.h>
+
+#include "models/planner.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
+
+/* CPU cores: messages take turns with computing, caches make small blocks
+ * slow; and a device whose copies share one way out. */
+static const char cores[] =
+    "{name: cores, cores: 64, memory: 64 GB, memory_bandwidth: 10 GB/s,"
+    " op_overhead: 2 us, repeat_overhead: 5 us, shared_core: true,"
+    " link: {overhead: 1 us, host_per_byte: 1e-11, segments: ["
+    "  {from: 0, latency: 2 us, bandwidth: 2 GB/s},"
+    "  {from: 65536, latency: 9 us, bandwidth: 4 GB/s}]},"
+    " surfaces: ["
+    "  {op: attend, kernel: cpu, block: full, head_dim: 64, points:"
+    "   [[64, 64, 8e-6], [1024, 1024, 1.1e-3]]},"
+    "  {op: attend, kernel: cpu, block: causal, head_dim: 64, points:"
+    "   [[64, 64, 5e-6], [1024, 1024, 6e-4]]},"
+    "  {op: attend_backward, kernel: cpu, block: full, head_dim: 64, points:"
+    "   [[64, 64, 2.4e-5], [1024, 1024, 3e-3]]},"
+    "  {op: attend_backward, kernel: cpu, block: causal, head_dim: 64,"
+    "   points: [[64, 64, 1.5e-5], [1024, 1024, 1.7e-3]]}]}";
+
+static const struct {
+    int64_t tokens, heads, kv_heads, ranks;
+    struct mask mask;
+    enum pass pass;
+    enum dtype dtype, wire;
+} jobs[] = {
+    { 4096, 8, 8, 4, { MASK_CAUSAL, -1, 0 }, PASS_FORWARD_BACKWARD,
+      DTYPE_FP32, DTYPE_FP32 },
+    { 8192, 8, 4, 8, { MASK_CAUSAL, -1, 0 }, PASS_FORWARD_BACKWARD,
+      DTYPE_FP32, DTYPE_FP32 },
+    { 8192, 16, 4, 8, { MASK_FULL, -1, -1 }, PASS_FORWARD, DTYPE_BF16,
+      DTYPE_FP32 },
+    { 4096, 8, 2, 16, { MASK_CAUSAL, -1, 0 }, PASS_FORWARD_BACKWARD,
+      DTYPE_BF16, DTYPE_BF16 },
+    { 16384, 4, 4, 4, { MASK_WINDOW, 2048, 0 }, PASS_FORWARD, DTYPE_FP32,
+      DTYPE_FP32 },
+};
+
+static struct job make_job(int n)
+{
+    struct job job = {
+        .transformer = { .heads = jobs[n].heads, .kv_heads = jobs[n].kv_heads,
+                         .head_dim = 64 },
+        .mask = jobs[n].mask, .pass = jobs[n].pass, .dtype = jobs[n].dtype,
+        .wire_grad = jobs[n].wire, .wire_partial = jobs[n].dtype
+    };
+    struct error e = { 0 };
+
+    if (job_finish(&job, &jobs[n].tokens, 1, &e))
+        fail_msg("%s", e.text);
+    return job;
+}
+
+static struct machine *make_machine(void)
+{
+    struct error e = { 0 };
+    struct machine *m = machine_parse("cores", cores, strlen(cores), &e);
+
+    if (!m)
+        fail_msg("%s", e.text);
+    return m;
+}
+
+static struct question make_question(const struct job *job, int n,
+                                     const struct machine *m)
+{
+    return (struct question){ job, jobs[n].ranks, m, "auto",
+                              network_find("loggp"), 0 };
+}
+
+/* Everything simulated: no candidate is left out. */
+static struct answer ask_all(const struct question *q)
+{
+    struct answer a = { 0 };
+    struct candidates all = { 0 };
+    struct error e = { 0 };
+
+    candidates_find(&all, q->job, q->ranks);
+    if (planner_answer(&a, q, INT64_MAX, all.list, all.n, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(a.n, all.n);
+    candidates_clear(&all);
+    return a;
+}
+
+/* Ways of which not all blocks go all round: forms have their mean. */
+static int is_partial(const struct candidate *c)
+{
+    return c->options.needed || c->options.reverse
+        || (!strcmp(c->strategy->name, "token-ring")
+            && c->options.layout == LAYOUT_ZIGZAG);
+}
+
+static int is_uneven(const struct job *job, const struct candidate *c)
+{
+    return job->mask.kind != MASK_FULL
+        && c->options.layout == LAYOUT_CONTIGUOUS;
+}
+
+static void check_contender(const struct job *job, const struct contender *x)
+{
+    const struct candidate *c = &x->candidate;
+    const struct estimate *y = &c->estimate;
+    char text[160];
+
+    snprintf(text, sizeof text, "%s layout %d head %lld window %lld group "
+             "%lld backward %d", c->strategy->name, c->options.layout,
+             (long long)c->options.head, (long long)c->options.window,
+             (long long)c->options.head_group, c->options.backward);
+    if (!is_partial(c) && llround(y->sent) != x->sent)
+        fail_msg("%s: sends %lld, by the form %.0f", text, (long long)x->sent,
+                 y->sent);
+    /* Under a window who has most scores is not who sees most pairs. */
+    if (!strcmp(c->strategy->name, "rsa") && job->mask.left >= 0)
+        return;
+    if (y->memory < 0.7 * (double)x->peak || y->memory > 1.4 * (double)x->peak)
+        fail_msg("%s: needs %lld bytes, by the form %.0f", text,
+                 (long long)x->peak, y->memory);
+    double most = is_uneven(job, c) ? 1.5 : 1.15;
+    if (!(y->seconds > 0.85 * x->seconds && y->seconds < most * x->seconds))
+        fail_msg("%s: %g s, by the form %g", text, x->seconds, y->seconds);
+}
+
+static void test_forms(void **state)
+{
+    struct machine *m = make_machine();
+
+    (void)state;
+    for (int n = 0; n < COUNT(jobs); n++) {
+        struct job job = make_job(n);
+        struct question q = make_question(&job, n, m);
+        struct answer a = ask_all(&q);
+        assert_true(a.n > 10);
+        for (int64_t i = 0; i < a.n; i++)
+            check_contender(&job, &a.contenders[i]);
+        answer_clear(&a);
+        job_clear(&job);
+    }
+    machine_destroy(m);
+}
+
+/* What is chosen among a few costs no more than what is best of all. */
+static void test_regret(void **state)
+{
+    struct machine *m = make_machine();
+
+    (void)state;
+    for (int n = 0; n < COUNT(jobs); n++) {
+        struct job job = make_job(n);
+        struct question q = make_question(&job, n, m);
+        struct answer all = ask_all(&q), few = { 0 };
+        assert_int_equal(planner_answer(&few, &q, 12, NULL, 0, NULL), 0);
+        assert_true(few.n < all.n);
+        double regret = few.contenders[0].seconds / all.contenders[0].seconds;
+        if (!(regret < 1.02))
+            fail_msg("job %d: %s costs %.3f of %s", n,
+                     few.contenders[0].candidate.strategy->name, regret,
+                     all.contenders[0].candidate.strategy->name);
+        answer_clear(&few);
+        answer_clear(&all);
+        job_clear(&job);
+    }
+    machine_destroy(m);
+}
+
+/* No two candidates are the same schedule under other names, all apply. */
+static void test_candidates(void **state)
+{
+    struct job job = make_job(1);
+    struct candidates c = { 0 };
+
+    (void)state;
+    candidates_find(&c, &job, 24);
+    assert_true(c.n > 50);
+    for (int64_t i = 0; i < c.n; i++) {
+        struct error e = { 0 };
+        if (plan_applies(&job, c.list[i].strategy, &c.list[i].options, 24, &e))
+            fail_msg("%s", e.text);
+        for (int64_t k = 0; k < i; k++)
+            assert_true(c.list[i].strategy != c.list[k].strategy
+                        || memcmp(&c.list[i].options, &c.list[k].options,
+                                  sizeof c.list[i].options));
+    }
+    /* Those of other jobs say why. */
+    for (int64_t i = 0; i < c.n_refusals; i++)
+        assert_true(*c.refusals[i].reason.text);
+    candidates_clear(&c);
+    candidates_find(&c, &job, 1);       /* a rank alone: one of each */
+    assert_true(c.n >= 7);
+    candidates_clear(&c);
+    job_clear(&job);
+}
+
+/* What does not fit is not chosen, and what has least room is named. */
+static void test_memory(void **state)
+{
+    struct machine *m = make_machine();
+    struct job job = make_job(1);
+    struct question q = make_question(&job, 1, m);
+    struct answer a = ask_all(&q);
+    struct error e = { 0 };
+    int64_t least = INT64_MAX;
+
+    (void)state;
+    assert_true(question_memory(m, 8) == 1e9);
+    for (int64_t i = 0; i < a.n; i++)
+        least = min64(least, a.contenders[i].peak);
+    assert_true(least < a.contenders[0].peak);
+    answer_clear(&a);
+    q.memory = (double)least;
+    if (planner_answer(&a, &q, 12, NULL, 0, &e))
+        fail_msg("%s", e.text);
+    assert_true(a.contenders[0].fits && a.contenders[0].peak == least);
+    assert_true(a.fit < a.all.n);
+    answer_clear(&a);
+    q.memory = 1000;
+    assert_int_equal(planner_answer(&a, &q, 12, NULL, 0, &e), -1);
+    assert_non_null(strstr(e.text, "nothing fits in 1 kB a rank"));
+    answer_clear(&a);
+    job_clear(&job);
+    machine_destroy(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_regret),
+        cmocka_unit_test(test_candidates),
+        cmocka_unit_test(test_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
