@@ -373,7 +373,7 @@ double cost_cached(struct cost_cache *c, const struct machine *m,
 /* ---- What it leans on ---------------------------------------------------- */
 
 /* The block that most of a segment's time is of: edges left aside. */
-static struct estimate main_block(const struct attend_shape *a,
+static struct block_time main_block(const struct attend_shape *a,
                                   const struct segment *g)
 {
     int64_t k = max64(1, llround((double)segment_pairs(g)
@@ -398,7 +398,7 @@ static const struct segment *largest_of(const struct segment *list, int64_t n)
     return best;
 }
 
-static void lean_on(struct leans *l, enum op_kind op, struct estimate x,
+static void lean_on(struct leans *l, enum op_kind op, struct block_time x,
                     double seconds)
 {
     int64_t i = 0;

@@ -68,7 +68,7 @@ static void exact_at_points(void **state)
             const struct surface *s = &m->surfaces[i];
             struct block_shape shape = shape_of(s);
             for (int64_t j = 0; j < s->n; j++) {
-                struct estimate x = machine_estimate(
+                struct block_time x = machine_estimate(
                     m, s->op, s->kernel, &shape, s->block, s->points[j].q,
                     s->points[j].k);
                 assert_true(x.seconds == s->points[j].seconds);
@@ -214,7 +214,7 @@ static void cover(const struct gpu *g, FILE *f, int *rows, int *inside,
             continue;
         struct block_shape shape = { DTYPE_BF16, 128, 128,
                                      r.heads / r.kv_heads, r.heads };
-        struct estimate x = machine_estimate(m, "attend", g->kernel, &shape,
+        struct block_time x = machine_estimate(m, "attend", g->kernel, &shape,
                                              BLOCK_CAUSAL, r.q, r.k);
         double ratio = attention_only(&r) / (double)r.heads / x.seconds;
         ++*rows;
@@ -253,7 +253,7 @@ static void falls_back(void **state)
     struct machine *m = open_tables(&gpus[0]);
     struct machine bare = { .peak = 100e12 };
     struct block_shape shape = { DTYPE_BF16, 128, 128, 1, 32 };
-    struct estimate f, b, r;
+    struct block_time f, b, r;
 
     (void)state;
     /* Full from causal, never in less time than the causal square. */
@@ -283,7 +283,7 @@ static void quantiles(void **state)
     struct machine *m = open_tables(&gpus[1]);
     struct block_shape shape = { DTYPE_BF16, 128, 128, 4, 32 };
     struct machine none = { .cores = 1 };
-    struct estimate x = machine_estimate(m, "attend", "fa3", &shape,
+    struct block_time x = machine_estimate(m, "attend", "fa3", &shape,
                                          BLOCK_CAUSAL, 3000, 3000);
 
     (void)state;

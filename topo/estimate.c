@@ -138,14 +138,14 @@ static const struct surface_point *nearest_point(const struct surface *s,
     return best;
 }
 
-static struct estimate from_tables(const struct question *a)
+static struct block_time from_tables(const struct question *a)
 {
     double dn, db, da;
     const struct surface *s = nearest(a, 0, &dn);
 
     if (s == NULL)
-        return (struct estimate){ .low = 1, .high = 1 };
-    struct estimate x = { on_surface(a, s), s->p10, s->p90, ESTIMATE_TABLE, s,
+        return (struct block_time){ .low = 1, .high = 1 };
+    struct block_time x = { on_surface(a, s), s->p10, s->p90, ESTIMATE_TABLE, s,
                           nearest_point(s, a->q, a->k) };
     if (!(x.low > 0))
         surface_residuals(s, &x.low, &x.high);
@@ -163,7 +163,7 @@ static struct estimate from_tables(const struct question *a)
 
 /* ---- From what is near -------------------------------------------------- */
 
-static void widen(struct estimate *x, const double spread[2],
+static void widen(struct block_time *x, const double spread[2],
                   enum estimate_how how)
 {
     x->low = exp(-hypot(log(x->low), log(spread[0])));
@@ -178,10 +178,10 @@ static double full_over_causal(double n, double heads)
 }
 
 /* As `other`, whose rate is `slower` times that of a. */
-static struct estimate from_mask(const struct question *a,
+static struct block_time from_mask(const struct question *a,
                                  const struct question *other, double slower)
 {
-    struct estimate x = from_tables(other);
+    struct block_time x = from_tables(other);
 
     if (x.seconds <= 0)
         return x;
@@ -195,11 +195,11 @@ static struct estimate from_mask(const struct question *a,
 
 /* Any block goes at the rate of a full one, that at the rate of the causal
  * square of its area. */
-static struct estimate from_any_mask(const struct question *a)
+static struct block_time from_any_mask(const struct question *a)
 {
     double heads = (double)a->shape->heads;
     struct question full = *a, causal = *a;
-    struct estimate x = from_tables(a);
+    struct block_time x = from_tables(a);
 
     full.block = BLOCK_FULL;
     causal.block = BLOCK_CAUSAL;
@@ -212,15 +212,15 @@ static struct estimate from_any_mask(const struct question *a)
     return x;
 }
 
-static struct estimate from_forward(const struct question *a)
+static struct block_time from_forward(const struct question *a)
 {
     const struct block_shape *s = a->shape;
     struct question forward = *a;
 
     forward.op = "attend";
-    struct estimate x = from_any_mask(&forward);
+    struct block_time x = from_any_mask(&forward);
     if (x.seconds <= 0 || !x.surface->heads)    /* a CPU's must be measured */
-        return (struct estimate){ .low = 1, .high = 1 };
+        return (struct block_time){ .low = 1, .high = 1 };
     x.seconds *= pair_flops(a->op, (double)s->head_dim, (double)s->value_dim)
         / pair_flops("attend", (double)s->head_dim, (double)s->value_dim)
         / backward_rate;
@@ -241,14 +241,14 @@ static double at_peak(const struct question *a)
         : 0;
 }
 
-static struct estimate from_peak(const struct question *a)
+static struct block_time from_peak(const struct question *a)
 {
     double x = at_peak(a), all = x * (double)max64(1, a->shape->heads);
-    struct estimate none = { .low = 1, .high = 1 };
+    struct block_time none = { .low = 1, .high = 1 };
 
     if (x <= 0)
         return none;
-    return (struct estimate){
+    return (struct block_time){
         x * (1 + pow(20e-6 / all, 0.8)) / 0.6, spread_roofline[0],
         spread_roofline[1], ESTIMATE_ROOFLINE, NULL, NULL
     };
@@ -256,13 +256,13 @@ static struct estimate from_peak(const struct question *a)
 
 /* ---- All of them -------------------------------------------------------- */
 
-struct estimate machine_estimate(const struct machine *m, const char *op,
+struct block_time machine_estimate(const struct machine *m, const char *op,
                                  const char *kernel,
                                  const struct block_shape *shape,
                                  enum block_kind block, int64_t q, int64_t k)
 {
     const struct question a = { m, op, kernel, shape, block, q, k };
-    struct estimate x = { .low = 1, .high = 1 };
+    struct block_time x = { .low = 1, .high = 1 };
 
     if (q <= 0 || k <= 0)
         return x;
@@ -279,7 +279,7 @@ double machine_block_seconds(const struct machine *m, const char *op,
                              const char *kernel, const struct block_shape *x,
                              enum block_kind block, int64_t q, int64_t k)
 {
-    struct estimate t = machine_estimate(m, op, kernel, x, block, q, k);
+    struct block_time t = machine_estimate(m, op, kernel, x, block, q, k);
 
     if (m->quantile == 0)
         return t.seconds;

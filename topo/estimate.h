@@ -30,7 +30,7 @@ enum estimate_how { ESTIMATE_NONE, ESTIMATE_TABLE, ESTIMATE_MASK,
                     ESTIMATE_FORWARD, ESTIMATE_ROOFLINE };
 extern const char *const estimate_names[];      /* by estimate_how */
 
-struct estimate {
+struct block_time {
     double seconds;             /* per query head; 0: cannot be told */
     double low, high;           /* P10 and P90 of true / seconds */
     enum estimate_how how;
@@ -40,7 +40,7 @@ struct estimate {
 
 /* Arguments as of machine_block_seconds(), which is this times low or high
  * where machine.quantile asks for it. */
-struct estimate machine_estimate(const struct machine *m, const char *op,
+struct block_time machine_estimate(const struct machine *m, const char *op,
                                  const char *kernel,
                                  const struct block_shape *shape,
                                  enum block_kind block, int64_t q, int64_t k);
