@@ -14,8 +14,10 @@ static void port_way(const struct links *l, int64_t from, int64_t to,
 {
     const struct link_segment *s = link_segment(&l->m->link, bytes);
 
-    w->latency = s ? s->latency : 0;
-    w->bandwidth = s ? s->bandwidth : INFINITY;
+    double f = s ? link_quantile(l->m, s) : 1;
+
+    w->latency = s ? f * s->latency : 0;
+    w->bandwidth = s ? s->bandwidth / f : INFINITY;
     w->n = from != to ? 2 : 0;
     w->links[0] = (int32_t)from;
     w->links[1] = (int32_t)(l->places + to);
@@ -106,8 +108,9 @@ static void graph_way(const struct links *l, int64_t from, int64_t to,
     /* As measured between ranks with such a way, else as the graph says. */
     const struct link_segment *s = link_segment(&l->m->classes[at->class],
                                                 bytes);
-    w->latency = s ? s->latency : at->latency;
-    w->bandwidth = s ? s->bandwidth : at->bandwidth;
+    double f = s ? link_quantile(l->m, s) : 1;
+    w->latency = s ? f * s->latency : at->latency;
+    w->bandwidth = s ? s->bandwidth / f : at->bandwidth;
     w->n = at->n;
     if (at->n)
         memcpy(w->links, k->links + at->first,

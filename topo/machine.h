@@ -43,6 +43,9 @@ struct surface {
                                    not depend on the others */
     /* s more for each element of a result in fp32, or added to one. */
     double store_fp32, update;
+    /* Of measured / interpolated, over points that were left out: P10 and P90;
+     * 0: not stated, those of its own points (topo/estimate.h). */
+    double p10, p90;
 };
 
 /* What is asked of the surfaces. */
@@ -114,6 +117,8 @@ struct copy {
 struct machine {
     char name[64];
     char processor[96];         /* what it is; "" unknown */
+    char kernels[64];           /* file of surfaces in machines/kernels; "" */
+    double peak;                /* flop/s of a rank, dense, 16 bit; 0: unknown */
     int cores;                  /* slots; more ranks are oversubscribed */
     /* GPUs, which ranks take in turn, those of one share it; 0: a rank is a
      * core.  The rest of these is of devices only. */
@@ -148,6 +153,8 @@ struct machine {
     int64_t n_contention;
     struct contention *contention;
     double fit_error;           /* of the surfaces, cross-validated */
+    int quantile;               /* answer with P10 (-1), P50 (0), P90 (1); not
+                                   in files */
     struct cluster *cluster;    /* NULL: not stated */
     struct graph *graph;        /* of it, frozen */
     char *versions;             /* software versions, one line; "" unknown */
@@ -158,6 +165,9 @@ struct machine {
  * format is shown and explained in scenarios/machines/unit.yaml. */
 struct machine *machine_parse(const char *path, const char *text, size_t size,
                               struct error *e);
+/* Adds the surfaces of such a file as `kernels` names. 0, or -1 and *e. */
+int machine_add_kernels(struct machine *m, const char *path, const char *text,
+                        size_t size, struct error *e);
 /* Where `calibrate` writes and `machine: local` reads: $SPAR_LOCAL, else
  * ~/.config/spar/local.yaml. The caller frees it. */
 char *machine_local_path(void);
@@ -165,15 +175,15 @@ char *machine_local_path(void);
 int machine_write(const struct machine *m, FILE *out);
 void machine_destroy(struct machine *m);
 
-/* 0, or -1 and *e if the machine has no surface of `op` for `kernel`. */
+/* 0, or -1 and *e if the machine cannot time `op` for `kernel`. */
 int machine_has_surface(const struct machine *m, const char *op,
                         const char *kernel, struct error *e);
 
 /* Seconds of one head's block, interpolated (log-log bilinear between points,
- * constant rate per visible pair outside); 0 if there is no surface for it.
- * Picks the surface nearest in head size, group, heads and dtype for `kernel`
- * (NULL or "auto": of the first kernel); its time scales with the head size. A
- * causal block is q = k rows. */
+ * constant rate per visible pair outside); 0 if it cannot be told.  Picks the
+ * surfaces nearest in head size, group, heads and dtype for `kernel` (NULL or
+ * "auto": of the first kernel), else derives it: topo/estimate.h.  A causal
+ * block is q = k rows. */
 double machine_block_seconds(const struct machine *m, const char *op,
                              const char *kernel,
                              const struct block_shape *shape,
@@ -197,6 +207,8 @@ double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
 /* That a message of so many bytes is in; NULL: no link. */
 const struct link_segment *link_segment(const struct link *l, int64_t bytes);
 double link_seconds(const struct link *l, int64_t bytes);
+/* What times of a measured segment are multiplied by for m->quantile. */
+double link_quantile(const struct machine *m, const struct link_segment *s);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
 /* What a message between slots of that class is like: as measured, else as
  * between any two. */
