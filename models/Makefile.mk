@@ -31,3 +31,5 @@ libmodels_a_SOURCES = \
 	%D%/traffic.c \
 	%D%/traffic.h
 libmodels_a_CPPFLAGS = $(AM_CPPFLAGS) $(SCOTCH_CPPFLAGS)
+EXTRA_DIST += %D%/data/LICENCES.txt %D%/data/README.md \
+	%D%/data/attention.csv

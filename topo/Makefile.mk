@@ -5,10 +5,15 @@ libtopo_a_SOURCES = \
 	%D%/cluster.c \
 	%D%/cluster.h \
 	%D%/cluster_read.c \
+	%D%/cluster_write.c \
+	%D%/core_map.c \
+	%D%/core_map.h \
 	%D%/draw.h \
 	%D%/draw_json.c \
 	%D%/draw_svg.c \
 	%D%/draw_text.c \
+	%D%/estimate.c \
+	%D%/estimate.h \
 	%D%/fit.c \
 	%D%/graph.c \
 	%D%/graph.h \
@@ -20,6 +25,7 @@ libtopo_a_SOURCES = \
 	%D%/machine.h \
 	%D%/machine_fields.c \
 	%D%/machine_fields.h \
+	%D%/machine_internal.h \
 	%D%/machine_read.c \
 	%D%/machine_reader.h \
 	%D%/machine_tables.c \

@@ -164,6 +164,26 @@ static char *preset_text(struct scenario *s, char **path, size_t *size,
     return text;
 }
 
+/* The surfaces that a machine file names: added to m, the file to *text. */
+static int add_kernels(struct machine *m, const char *from, char **text,
+                       struct error *e)
+{
+    char *path = NULL, *both;
+    size_t size = 0;
+    char *bytes = scenario_data("machines/kernels", m->kernels, from, &path,
+                                &size, e);
+
+    int rc = bytes ? machine_add_kernels(m, path, bytes, size, e) : -1;
+    if (rc == 0) {
+        both = xasprintf("%s---\n%s", *text, bytes);
+        free(*text);
+        *text = both;
+    }
+    free(bytes);
+    free(path);
+    return rc;
+}
+
 struct machine *scenario_machine(struct scenario *s, char **text,
                                  struct error *e)
 {
@@ -177,6 +197,10 @@ struct machine *scenario_machine(struct scenario *s, char **text,
     char *bytes = (strcmp(s->machine, "local") ? preset_text : local_text)(
         s, &path, &size, e);
     struct machine *m = bytes ? machine_parse(path, bytes, size, e) : NULL;
+    if (m && *m->kernels && add_kernels(m, path, &bytes, e)) {
+        machine_destroy(m);
+        m = NULL;
+    }
     free(path);
     if (m && text)
         *text = bytes;
