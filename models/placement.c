@@ -13,7 +13,7 @@
 static const double ALIKE = 1e-6;
 
 struct chooser {
-    struct placement *c;
+    struct placements *c;
     const struct placement_problem *p;
     const struct schedule *const *schedules;
     struct simulate_options options;
@@ -92,7 +92,7 @@ static void try_rule(struct chooser *x, const struct placement_rule *rule)
     x->c->rows[x->c->n++] = row;
 }
 
-static void find_best(struct placement *c)
+static void find_best(struct placements *c)
 {
     c->best = 0;
     for (int64_t i = 1; i < c->n; i++)
@@ -177,7 +177,7 @@ static void search_placement(struct chooser *x)
 
 /* ---- All of it ---------------------------------------------------------- */
 
-int placement_choose(struct placement *c, const struct placement_problem *p,
+int placement_choose(struct placements *c, const struct placement_problem *p,
                      const struct schedule *const *schedules,
                      const struct simulate_options *o, double most_ops,
                      struct error *e)
@@ -185,7 +185,7 @@ int placement_choose(struct placement *c, const struct placement_problem *p,
     struct chooser x = { c, p, schedules, *o, 0, most_ops, 88172645463325252u };
     int64_t rules = 0;
 
-    *c = (struct placement){ 0 };
+    *c = (struct placements){ 0 };
     if (simulate_ready(schedules, p->traffic->ranks, p->machine, o->kernel, e))
         return -1;
     x.options.record = 0;
@@ -203,10 +203,10 @@ int placement_choose(struct placement *c, const struct placement_problem *p,
     return 0;
 }
 
-void placement_clear(struct placement *c)
+void placement_clear(struct placements *c)
 {
     for (int64_t i = 0; i < c->n; i++)
         free(c->rows[i].map);
     free(c->rows);
-    *c = (struct placement){ 0 };
+    *c = (struct placements){ 0 };
 }

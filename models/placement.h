@@ -50,7 +50,7 @@ struct placed {
     double alone;               /* placement_seconds() */
     double busiest_nic;         /* bytes */
 };
-struct placement {
+struct placements {
     int64_t n;
     struct placed *rows;        /* a row a rule, then "search" */
     int64_t best;               /* the fastest, the first of equals */
@@ -61,11 +61,11 @@ struct placement {
  * improved by exchanging pairs of ranks: first while that lowers
  * placement_seconds(), then what the simulator calls faster, up to about
  * `most_ops` simulated.  -1 and *e: the machine cannot time the schedules. */
-int placement_choose(struct placement *c, const struct placement_problem *p,
+int placement_choose(struct placements *c, const struct placement_problem *p,
                      const struct schedule *const *schedules,
                      const struct simulate_options *o, double most_ops,
                      struct error *e);
-void placement_clear(struct placement *c);
+void placement_clear(struct placements *c);
 
 /* ---- Rules that need a file of their own ---------------------------------- */
 

@@ -6,6 +6,7 @@ libcli_a_SOURCES = \
 	%D%/cmd_check.c \
 	%D%/cmd_compare.c \
 	%D%/cmd_list.c \
+	%D%/cmd_place.c \
 	%D%/cmd_plan.c \
 	%D%/cmd_run.c \
 	%D%/cmd_show.c \
@@ -18,6 +19,8 @@ libcli_a_SOURCES = \
 	%D%/list_support.c \
 	%D%/output.c \
 	%D%/output.h \
+	%D%/place_report.c \
+	%D%/place_report.h \
 	%D%/plan_emit.c \
 	%D%/plan_report.c \
 	%D%/plan_report.h \
@@ -37,6 +40,7 @@ libcli_a_SOURCES = \
 	%D%/scenario_data.c \
 	%D%/scenario_internal.h \
 	%D%/scenario_job.c \
+	%D%/scenario_slots.c \
 	%D%/scenario_strategies.c
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'

@@ -8,6 +8,7 @@
 #include "job/job.h"
 #include "run/verify.h"
 #include "strategy/strategy.h"
+#include "topo/machine.h"
 #include "trace/trace.h"
 
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct scenario {
     struct job job;             /* complete once `ready` */
     int ready;                  /* 0: scenario_apply_input() is still due */
     int64_t ranks;              /* 0: not given */
+    int32_t *slots;             /* [ranks] where each works; NULL: in order */
     int64_t warmups, repeats;
     int64_t seed;
     enum verify_mode verify;
@@ -82,6 +84,10 @@ void print_variant(FILE *out, const struct scenario_strategy *s);
 
 /* Refuse a scenario without run.ranks (check, show, sim). */
 int scenario_need_ranks(struct scenario *s, struct error *e);
+
+/* Refuse run.slots that the machine does not have. */
+int scenario_check_slots(struct scenario *s, const struct machine *m,
+                         struct error *e);
 
 /* Text of kind/NAME.yaml ("transformers", "machines") in $SPAR_DATA, the source
  * tree, the installed data; or of the file NAME, if it has a slash or ends in
