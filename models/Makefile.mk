@@ -6,17 +6,21 @@ libmodels_a_SOURCES = \
 	%D%/cost.c \
 	%D%/engines.c \
 	%D%/events.c \
+	%D%/flow.c \
 	%D%/forms.c \
 	%D%/forms.h \
 	%D%/forms_internal.h \
 	%D%/forms_softmax.c \
 	%D%/internal.h \
+	%D%/links.c \
+	%D%/links.h \
 	%D%/messages.c \
 	%D%/network.c \
 	%D%/planner.c \
 	%D%/planner.h \
 	%D%/ports.c \
 	%D%/result.c \
+	%D%/shape.c \
 	%D%/simulate.c \
 	%D%/simulate.h
 EXTRA_DIST += %D%/data/LICENCES.txt %D%/data/README.md \
