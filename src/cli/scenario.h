@@ -85,6 +85,9 @@ void print_variant(FILE *out, const struct scenario_strategy *s);
 /* Refuse a scenario without run.ranks (check, show, sim). */
 int scenario_need_ranks(struct scenario *s, struct error *e);
 
+/* run.slots, where the machine has them; else NULL. */
+const int32_t *scenario_slots(const struct scenario *s,
+                              const struct machine *m);
 /* Refuse run.slots that the machine does not have. */
 int scenario_check_slots(struct scenario *s, const struct machine *m,
                          struct error *e);

@@ -49,18 +49,37 @@ int read_slots(struct scenario *s, int run, struct error *e)
     return 0;
 }
 
+/* The first rank that has no slot on the machine; -1: none. */
+static int64_t find_homeless(const struct scenario *s, const struct machine *m,
+                             int64_t *slots)
+{
+    int64_t n = machine_slots(m);
+
+    *slots = n ? n : s->ranks;
+    for (int64_t i = 0; s->slots && i < s->ranks; i++)
+        if (s->slots[i] >= *slots)
+            return i;
+    return -1;
+}
+
+const int32_t *scenario_slots(const struct scenario *s,
+                              const struct machine *m)
+{
+    int64_t n;
+
+    return find_homeless(s, m, &n) < 0 ? s->slots : NULL;
+}
+
 int scenario_check_slots(struct scenario *s, const struct machine *m,
                          struct error *e)
 {
-    int64_t n = machine_slots(m);
+    int64_t n, rank = find_homeless(s, m, &n);
     char key[32];
 
-    for (int64_t i = 0; s->slots && i < s->ranks; i++) {
-        if (s->slots[i] < (n ? n : s->ranks))
-            continue;
-        snprintf(key, sizeof key, "run.slots.%lld", (long long)i);
-        return scenario_fail(s, key, e, "the machine %s has slots 0 .. %lld",
-                             m->name, (long long)(n ? n : s->ranks) - 1);
-    }
-    return 0;
+    if (rank < 0)
+        return 0;
+    snprintf(key, sizeof key, "run.slots.%lld", (long long)rank);
+    return scenario_fail(s, key, e, "there is no slot %d: the machine %s has "
+                         "0 .. %lld", s->slots[rank], m->name,
+                         (long long)n - 1);
 }
