@@ -14,7 +14,7 @@ static const double ALIKE = 1e-6;
 
 struct chooser {
     struct placements *c;
-    const struct placement_problem *p;
+    struct placement_problem *p;
     const struct schedule *const *schedules;
     struct simulate_options options;
     double ops, most_ops;       /* of a simulation; of all */
@@ -125,14 +125,14 @@ static void exchange(int32_t *map, int64_t a, int64_t b)
 static void descend(struct chooser *x, int32_t *map)
 {
     int64_t n = ranks_of(x), tries = min64(n * (n - 1) / 2, 4096);
-    double seconds = placement_seconds(x->p, map), least = seconds;
+    double seconds, least = placement_strain(x->p, map);
 
     do {
         seconds = least;
         for (int64_t i = 0; i < tries; i++) {
             int64_t a = draw(x, n), b = draw(x, n);
             exchange(map, a, b);
-            double now = placement_seconds(x->p, map);
+            double now = placement_strain(x->p, map);
             if (now < least * (1 - ALIKE))
                 least = now;
             else
@@ -175,6 +175,13 @@ static void search_placement(struct chooser *x)
     add_row(x, "search", map);
 }
 
+static int compare_slots(const void *a, const void *b)
+{
+    const int32_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
 /* ---- All of it ---------------------------------------------------------- */
 
 int placement_choose(struct placements *c, const struct placement_problem *p,
@@ -182,12 +189,17 @@ int placement_choose(struct placements *c, const struct placement_problem *p,
                      const struct simulate_options *o, double most_ops,
                      struct error *e)
 {
-    struct chooser x = { c, p, schedules, *o, 0, most_ops, 88172645463325252u };
+    struct placement_problem own = *p;
+    struct chooser x = { c, &own, schedules, *o, 0, most_ops,
+                         88172645463325252u };
     int64_t rules = 0;
 
     *c = (struct placements){ 0 };
     if (simulate_ready(schedules, p->traffic->ranks, p->machine, o->kernel, e))
         return -1;
+    int32_t *ascending = copy_map(&x, p->slots);
+    qsort(ascending, (size_t)ranks_of(&x), sizeof *ascending, compare_slots);
+    own.ordered = ascending;
     x.options.record = 0;
     x.options.links = p->links;
     for (int64_t r = 0; r < ranks_of(&x); r++)
@@ -200,6 +212,7 @@ int placement_choose(struct placements *c, const struct placement_problem *p,
     find_best(c);
     search_placement(&x);
     find_best(c);
+    free(ascending);
     return 0;
 }
 

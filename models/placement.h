@@ -16,6 +16,8 @@ struct placement_problem {
     /* [traffic->ranks] the slots to use, none twice, in the launcher's order:
      * rank r is on slots[r] if nothing is done. */
     const int32_t *slots;
+    const int32_t *ordered;     /* the same as the machine counts them; set by
+                                   placement_choose() */
 };
 
 /* A map is the slot of each rank, [ranks]: the problem's slots in some order. */
@@ -32,6 +34,9 @@ extern const struct placement_rule *const placement_rules[];    /* NULL last;
  * else goes on: the sum over steps of the slowest message or the fullest link,
  * bytes / bandwidth.  It ranks maps; simulations decide. */
 double placement_seconds(const struct placement_problem *p, const int32_t *map);
+/* The same, but of a step the 4-norm of the seconds of all links: it falls, too,
+ * where one of several full links is relieved. */
+double placement_strain(const struct placement_problem *p, const int32_t *map);
 /* Bytes over each link of problem.links, [links->n], the caller's to free. */
 double *placement_loads(const struct placement_problem *p, const int32_t *map);
 /* Bytes of the busiest link, one direction, between a network interface and the
@@ -59,7 +64,7 @@ struct placements {
 
 /* Every rule is simulated with `o` (its slots are ignored), the best of them
  * improved by exchanging pairs of ranks: first while that lowers
- * placement_seconds(), then what the simulator calls faster, up to about
+ * placement_strain(), then what the simulator calls faster, up to about
  * `most_ops` simulated.  -1 and *e: the machine cannot time the schedules. */
 int placement_choose(struct placements *c, const struct placement_problem *p,
                      const struct schedule *const *schedules,

@@ -20,37 +20,54 @@ static double load(const struct placement_problem *p, const int32_t *map,
     return w.latency + (double)x->bytes / w.bandwidth;
 }
 
-/* Of the links of a message, the seconds of the fullest; they are emptied. */
-static double unload(const struct placement_problem *p, const int32_t *map,
-                     const struct traffic_item *x, double *bytes)
+/* What a step's links are busy. */
+struct busy {
+    double most, fourth;        /* s of the fullest; sum of s to the fourth */
+};
+
+/* Of the links of a message; they are emptied. */
+static void unload(const struct placement_problem *p, const int32_t *map,
+                   const struct traffic_item *x, double *bytes, struct busy *b)
 {
-    double seconds = 0;
     struct way w;
 
     p->links->way(p->links, map[x->from], map[x->to], x->bytes, &w);
     for (int32_t k = 0; k < w.n; k++) {
         int32_t link = w.links[k];
-        seconds = fmax(seconds, bytes[link] / p->links->capacity[link]);
+        double seconds = bytes[link] / p->links->capacity[link];
+        b->most = fmax(b->most, seconds);
+        b->fourth += seconds * seconds * seconds * seconds;
         bytes[link] = 0;
     }
-    return seconds;
 }
 
-double placement_seconds(const struct placement_problem *p, const int32_t *map)
+static double all_steps(const struct placement_problem *p, const int32_t *map,
+                        int strain)
 {
     const struct traffic *t = p->traffic;
     double *bytes = xcalloc((size_t)p->links->n, sizeof *bytes), sum = 0;
 
     for (int64_t s = 0; s < t->steps; s++) {
+        struct busy b = { 0, 0 };
         double slowest = 0;
         for (int64_t i = t->first[s]; i < t->first[s + 1]; i++)
             slowest = fmax(slowest, load(p, map, &t->items[i], bytes));
         for (int64_t i = t->first[s]; i < t->first[s + 1]; i++)
-            slowest = fmax(slowest, unload(p, map, &t->items[i], bytes));
-        sum += slowest;
+            unload(p, map, &t->items[i], bytes, &b);
+        sum += strain ? sqrt(sqrt(b.fourth)) : fmax(slowest, b.most);
     }
     free(bytes);
     return sum;
+}
+
+double placement_seconds(const struct placement_problem *p, const int32_t *map)
+{
+    return all_steps(p, map, 0);
+}
+
+double placement_strain(const struct placement_problem *p, const int32_t *map)
+{
+    return all_steps(p, map, 1);
 }
 
 double *placement_loads(const struct placement_problem *p, const int32_t *map)

@@ -15,6 +15,14 @@ static int linear(const struct placement_problem *p, int32_t *map,
     return 0;
 }
 
+static int ordered(const struct placement_problem *p, int32_t *map,
+                   struct error *e)
+{
+    (void)e;
+    memcpy(map, p->ordered, (size_t)p->traffic->ranks * sizeof *map);
+    return 0;
+}
+
 /* ---- Meshes: LoongTrain, arXiv:2406.18485, section 4.3 ------------------- */
 
 static int has_groups(const struct placement_problem *p, struct error *e)
@@ -34,7 +42,7 @@ static int head_first(const struct placement_problem *p, int32_t *map,
     if (has_groups(p, e))
         return -1;
     for (int64_t r = 0; r < t->ranks; r++)
-        map[r] = p->slots[t->group[r] * t->of_members + t->member[r]];
+        map[r] = p->ordered[t->group[r] * t->of_members + t->member[r]];
     return 0;
 }
 
@@ -47,7 +55,7 @@ static int context_first(const struct placement_problem *p, int32_t *map,
     if (has_groups(p, e))
         return -1;
     for (int64_t r = 0; r < t->ranks; r++)
-        map[r] = p->slots[t->member[r] * t->n_groups + t->group[r]];
+        map[r] = p->ordered[t->member[r] * t->n_groups + t->group[r]];
     return 0;
 }
 
@@ -57,7 +65,7 @@ static int32_t host_of(const struct placement_problem *p, int64_t i)
 {
     const struct graph *g = p->machine->graph;
 
-    return g->vertices[g->slots[p->slots[i]]].host;
+    return g->vertices[g->slots[p->ordered[i]]].host;
 }
 
 /* Every second host backwards: neighbours across hosts are on slots that are
@@ -71,7 +79,7 @@ static int snake(const struct placement_problem *p, int32_t *map,
         for (end = i + 1; end < ranks && host_of(p, end) == host_of(p, i);)
             end++;
         for (int64_t k = i; k < end; k++)
-            map[k] = p->slots[hosts % 2 ? i + end - 1 - k : k];
+            map[k] = p->ordered[hosts % 2 ? i + end - 1 - k : k];
     }
     if (hosts > 1)
         return 0;
@@ -117,8 +125,8 @@ static int exhaustive(const struct placement_problem *p, int32_t *map,
 
     if (ranks > FEW_RANKS)
         return fail_usage(e, "more than %d ranks", FEW_RANKS);
-    memcpy(t.at, p->slots, (size_t)ranks * sizeof *t.at);
-    memcpy(t.best, p->slots, (size_t)ranks * sizeof *t.best);
+    memcpy(t.at, p->ordered, (size_t)ranks * sizeof *t.at);
+    memcpy(t.best, p->ordered, (size_t)ranks * sizeof *t.best);
     t.seconds = placement_seconds(p, t.best);
     try_orders(&t, ranks);
     memcpy(map, t.best, (size_t)ranks * sizeof *map);
@@ -127,6 +135,7 @@ static int exhaustive(const struct placement_problem *p, int32_t *map,
 
 static const struct placement_rule rules[] = {
     { "linear", "as the launcher starts them", linear },
+    { "ordered", "as the machine counts its slots", ordered },
     { "head-first", "head groups beside each other", head_first },
     { "context-first", "context groups beside each other", context_first },
     { "snake", "every second host backwards", snake },
@@ -135,5 +144,6 @@ static const struct placement_rule rules[] = {
       placement_scotch },
 };
 const struct placement_rule *const placement_rules[] = {
-    &rules[0], &rules[1], &rules[2], &rules[3], &rules[4], &rules[5], NULL
+    &rules[0], &rules[1], &rules[2], &rules[3], &rules[4], &rules[5],
+    &rules[6], NULL
 };

@@ -39,7 +39,7 @@ static enum route_class class_of(const struct placement_problem *p, int64_t a,
 {
     struct route r;
 
-    graph_route(p->machine->graph, p->slots[a], p->slots[b], &r);
+    graph_route(p->machine->graph, p->ordered[a], p->ordered[b], &r);
     *seconds = r.latency + 1048576 / (isfinite(r.bandwidth) ? r.bandwidth
                                       : 10e9);
     return r.class;
@@ -175,14 +175,14 @@ static void settle(const struct placement_problem *p, const SCOTCH_Num *leaf,
     for (int64_t r = 0; r < n; r++)
         if (!taken[leaf[r]]) {
             taken[leaf[r]] = 1;
-            map[r] = p->slots[leaf[r]];
+            map[r] = p->ordered[leaf[r]];
         }
     for (int64_t r = 0; r < n; r++)
         for (int64_t d = 1; map[r] < 0; d++)
             for (int64_t at = leaf[r] - d; at <= leaf[r] + d; at += 2 * d)
                 if (map[r] < 0 && at >= 0 && at < n && !taken[at]) {
                     taken[at] = 1;
-                    map[r] = p->slots[at];
+                    map[r] = p->ordered[at];
                 }
     free(taken);
 }

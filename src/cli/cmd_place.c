@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 
+#include "base/yaml.h"
 #include "cli/output.h"
 #include "cli/place_report.h"
 #include "topo/hostlist.h"
@@ -16,7 +17,7 @@ struct place_options {
     int format, network;
     struct string_list sets;
     int64_t entry, effort;
-    const char *nodes, *hostfile;
+    const char *nodes, *hostfile, *emit;
 };
 
 static const char *const network_words[] = { "ideal", "loggp", "flow",
@@ -32,6 +33,8 @@ static const struct option_row place_rows[] = {
       "hosts to use, in the launcher's order, as in $SLURM_JOB_NODELIST" },
     { "hostfile", 0, OPTION_STRING, AT(hostfile), "FILE", 0, 0, NULL,
       "write the host of each rank, for mpiexec -f or $SLURM_HOSTFILE" },
+    { "emit", 0, OPTION_STRING, AT(emit), "FILE", 0, 0, NULL,
+      "write the scenario with run.slots, for run and sim" },
     { "effort", 0, OPTION_INT, AT(effort), "N", 0, 1000000, NULL,
       "simulate about N million ops (20)" },
     { "network", 0, OPTION_WORD, AT(network), "ideal|loggp|flow", 0, 0,
@@ -52,18 +55,18 @@ static int32_t find_host(const struct graph *g, const char *name)
     return -1;
 }
 
-static int add_host_slots(const struct graph *g, int32_t host, int32_t *slots,
-                          int64_t *n, int64_t most, struct error *e)
+static int add_host_slots(const struct graph *g, const char *name,
+                          int32_t *slots, int64_t *n, int64_t most,
+                          struct error *e)
 {
-    for (int32_t s = 0; s < g->n_slots && *n < most; s++) {
-        if (g->vertices[g->slots[s]].host != host)
-            continue;
-        for (int64_t i = 0; i < *n; i++)
-            if (slots[i] == s)
-                return fail_usage(e, "--nodes has \"%s\" twice",
-                                  g->hosts[host].name);
-        slots[(*n)++] = s;
-    }
+    int32_t host = find_host(g, name);
+
+    if (host < 0)
+        return fail_usage(e, "--nodes: the machine has no host \"%s\", its "
+                          "first is \"%s\"", name, g->hosts[0].name);
+    for (int32_t s = 0; s < g->n_slots && *n < most; s++)
+        if (g->vertices[g->slots[s]].host == host)
+            slots[(*n)++] = s;
     return 0;
 }
 
@@ -78,13 +81,10 @@ static int listed_slots(const struct graph *g, const char *list,
 
     if (rc)
         fail_usage(e, "--nodes: %s", why.text);
-    for (int64_t i = 0; i < names.n && !rc; i++) {
-        int32_t host = find_host(g, names.items[i]);
-        rc = host < 0
-            ? fail_usage(e, "--nodes: the machine has no host \"%s\", its "
-                         "first is \"%s\"", names.items[i], g->hosts[0].name)
-            : add_host_slots(g, host, slots, &n, ranks, e);
-    }
+    for (int64_t i = 0; i < names.n && !rc; i++)
+        rc = names_find(&names, names.items[i]) < i
+            ? fail_usage(e, "--nodes has \"%s\" twice", names.items[i])
+            : add_host_slots(g, names.items[i], slots, &n, ranks, e);
     if (!rc && n < ranks)
         rc = fail_usage(e, "--nodes: %lld slots for %lld ranks", (long long)n,
                         (long long)ranks);
@@ -127,8 +127,22 @@ static int write_hosts(const char *path, const struct place_report *r,
 
 /* ---- All of it ----------------------------------------------------------- */
 
-static int report(const struct place_report *r, const struct call *call,
-                  struct error *e)
+static int emit(const char *path, struct scenario *s,
+                const struct place_report *r, const char *line,
+                struct error *e)
+{
+    char *slots = place_slots(r);
+    char *assignment = xasprintf("run.slots=%s", slots);
+    int rc = yaml_set(s->yaml, assignment, e)
+        || scenario_emit(path, s, line, e) ? -1 : 0;
+
+    free(assignment);
+    free(slots);
+    return rc;
+}
+
+static int report(struct scenario *s, const struct place_report *r,
+                  const struct call *call, struct error *e)
 {
     const struct place_options *o = call->options;
 
@@ -136,7 +150,9 @@ static int report(const struct place_report *r, const struct call *call,
         place_json(stdout, r);
     else
         place_text(stdout, r);
-    return o->hostfile ? write_hosts(o->hostfile, r, e) : 0;
+    if (o->hostfile && write_hosts(o->hostfile, r, e))
+        return -1;
+    return o->emit ? emit(o->emit, s, r, call->line, e) : 0;
 }
 
 static int place_entry(struct scenario *s, const struct call *call,
@@ -163,7 +179,7 @@ static int place_entry(struct scenario *s, const struct call *call,
         rc = placement_choose(&c, p, all, &how, 1e6 * (double)o->effort, e);
     }
     if (!rc)
-        rc = report(&(struct place_report){ &entry, p, &c }, call, e);
+        rc = report(s, &(struct place_report){ &entry, p, &c }, call, e);
     placement_clear(&c);
     traffic_clear(&traffic);
     planned_close(&entry);
@@ -185,13 +201,23 @@ static int place_scenario(struct scenario *s, const struct call *call,
         rc = find_slots(s, m, o->nodes, slots, e);
     if (!rc) {
         struct links *links = links_create(m, m->graph->n_slots);
-        struct placement_problem p = { m, links, NULL, slots };
+        struct placement_problem p = { .machine = m, .links = links,
+                                       .slots = slots };
         rc = place_entry(s, call, &p, e);
         links_destroy(links);
     }
     free(slots);
     machine_destroy(m);
     return rc;
+}
+
+static int check_files(const struct scenario *s, const struct place_options *o,
+                       struct error *e)
+{
+    const char *const taken[] = { s->path, s->input, o->hostfile };
+
+    return (o->hostfile && output_check(o->hostfile, taken, 2, e))
+        || (o->emit && output_check(o->emit, taken, 3, e)) ? -1 : 0;
 }
 
 static int place_exec(const struct call *call, struct error *e)
@@ -206,8 +232,7 @@ static int place_exec(const struct call *call, struct error *e)
         fail_usage(e, "--entry %lld: the scenario has %lld", (long long)
                    o->entry, (long long)s->n_strategies);
     else if (s && !scenario_need_ranks(s, e)
-             && (!o->hostfile || !output_check(o->hostfile, (const char *const
-                 []){ s->path, s->input }, 2, e)))
+             && !check_files(s, o, e))
         rc = place_scenario(s, call, e);
     scenario_destroy(s);
     return rc;

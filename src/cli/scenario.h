@@ -98,6 +98,11 @@ int scenario_check_slots(struct scenario *s, const struct machine *m,
 char *scenario_data(const char *kind, const char *name, const char *from,
                     char **found, size_t *size, struct error *e);
 
+/* Write the scenario as its tree now is, made by the command `line`: presets by
+ * name, files by their whole path; whole or not at all. */
+int scenario_emit(const char *path, struct scenario *s, const char *line,
+                  struct error *e);
+
 /* The whole path of a transformer or machine that is a file, seen from the
  * scenario `from`; NULL: a preset.  The caller frees it. */
 char *scenario_file(const char *name, const char *from);
