@@ -5,6 +5,8 @@ libtopo_a_SOURCES = \
 	%D%/cluster.c \
 	%D%/cluster.h \
 	%D%/cluster_read.c \
+	%D%/collective.c \
+	%D%/collective.h \
 	%D%/draw.h \
 	%D%/draw_json.c \
 	%D%/draw_svg.c \

@@ -3,6 +3,7 @@
  * What a machine answers: seconds of a block, seconds of a message. */
 #include <config.h>
 
+#include "topo/collective.h"
 #include "topo/estimate.h"
 #include "topo/machine_internal.h"
 
@@ -39,6 +40,9 @@ void machine_destroy(struct machine *m)
     for (int64_t i = 0; i < m->n_copies; i++)
         free(m->copies[i].points);
     free(m->copies);
+    for (int64_t i = 0; i < m->n_collectives; i++)
+        free(m->collectives[i].segments);
+    free(m->collectives);
     free(m->link.segments);
     graph_destroy(m->graph);
     free(m->versions);

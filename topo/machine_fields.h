@@ -22,6 +22,7 @@ struct field {
  * where `heads` are at work at once, spread_fields where stated. */
 extern const struct field machine_fields[], device_fields[], link_fields[],
     segment_fields[], surface_fields[], at_once_fields[], spread_fields[],
-    rate_fields[], rate_at_once_fields[];
+    rate_fields[], rate_at_once_fields[], collective_fields[],
+    collective_spread_fields[];
 
 #endif

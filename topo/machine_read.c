@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "base/yaml.h"
 #include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/machine_reader.h"
 
 #include <limits.h>
@@ -148,15 +149,11 @@ int machine_need(struct yaml *y, int map, const char *key, const char *last,
 
 /* ---- Links -------------------------------------------------------------- */
 
-static int read_segment(struct yaml *y, int list, int64_t i, struct link *l,
-                        struct error *e)
+static int read_segment(struct yaml *y, int node, const char *key, int64_t i,
+                        struct link_segment *g, struct error *e)
 {
     static const char *const none[] = { NULL };
-    struct link_segment *g = &l->segments[i];
-    int node = yaml_item(y, list, i);
-    char key[64];
 
-    snprintf(key, sizeof key, "link.segments.%d", (int)i);
     *g = (struct link_segment){ .to = INT64_MAX };
     if (machine_read_fields(y, node, key, segment_fields, no_fields, none, g,
                             e) != 0
@@ -172,6 +169,29 @@ static int read_segment(struct yaml *y, int list, int64_t i, struct link *l,
     return 0;
 }
 
+int machine_read_segments(struct yaml *y, int map, const char *key,
+                          int64_t *n, struct link_segment **out,
+                          struct error *e)
+{
+    char full[112], item[128];
+
+    if (machine_need(y, map, key, "segments", e) != 0)
+        return -1;
+    int list = yaml_get(y, map, "segments");
+    machine_join(full, sizeof full, key, "segments");
+    *n = yaml_count(y, list);
+    if (yaml_type(y, list) != YAML_LIST || *n == 0)
+        return yaml_fail(y, list, full, e, "needs a list of "
+                         "{from, latency, bandwidth}");
+    *out = xcalloc((size_t)*n, sizeof **out);
+    for (int64_t i = 0; i < *n; i++) {
+        snprintf(item, sizeof item, "%s.%d", full, (int)i);
+        if (read_segment(y, yaml_item(y, list, i), item, i, &(*out)[i], e))
+            return -1;
+    }
+    return 0;
+}
+
 static int read_link(struct yaml *y, int map, struct link *l, struct error *e)
 {
     static const char *const others[] = { "segments", NULL };
@@ -179,19 +199,9 @@ static int read_link(struct yaml *y, int map, struct link *l, struct error *e)
     if (yaml_is_null(y, map))
         return 0;
     if (machine_read_fields(y, map, "link", link_fields, no_fields, others, l,
-                            e) != 0
-        || machine_need(y, map, "link", "segments", e) != 0)
+                            e) != 0)
         return -1;
-    int list = yaml_get(y, map, "segments");
-    l->n = yaml_count(y, list);
-    if (yaml_type(y, list) != YAML_LIST || l->n == 0)
-        return yaml_fail(y, list, "link.segments", e, "needs a list of "
-                         "{from, latency, bandwidth}");
-    l->segments = xcalloc((size_t)l->n, sizeof *l->segments);
-    for (int64_t i = 0; i < l->n; i++)
-        if (read_segment(y, list, i, l, e) != 0)
-            return -1;
-    return 0;
+    return machine_read_segments(y, map, "link", &l->n, &l->segments, e);
 }
 
 /* ---- Lists of them ------------------------------------------------------ */
@@ -247,9 +257,10 @@ static int read_cluster(struct yaml *y, int map, struct machine *m,
 static int read_machine(struct yaml *y, struct machine *m, struct error *e)
 {
     static const char *const others[] = { "link", "surfaces", "rates",
-                                          "copies", "cluster", NULL };
+                                          "copies", "cluster", "collectives",
+                                          NULL };
     int root = yaml_root(y);
-    void *surfaces = NULL, *rates = NULL, *copies = NULL;
+    void *surfaces = NULL, *rates = NULL, *copies = NULL, *collectives = NULL;
 
     if (machine_read_fields(y, root, "", machine_fields, device_fields, others,
                             m, e) != 0
@@ -276,6 +287,12 @@ static int read_machine(struct yaml *y, struct machine *m, struct error *e)
     rc = read_list(y, yaml_get(y, root, "copies"), "copies", machine_read_copy,
                    sizeof *m->copies, &m->n_copies, &copies, e);
     m->copies = copies;
+    if (rc != 0)
+        return -1;
+    rc = read_list(y, yaml_get(y, root, "collectives"), "collectives",
+                   machine_read_collective, sizeof *m->collectives,
+                   &m->n_collectives, &collectives, e);
+    m->collectives = collectives;
     return rc;
 }
 

@@ -3,6 +3,7 @@
  * Machine files: writing. */
 #include <config.h>
 
+#include "topo/collective.h"
 #include "topo/machine_fields.h"
 
 #include <stdlib.h>
@@ -137,6 +138,25 @@ static void write_copy(FILE *out, const struct copy *c)
     fputs("]}\n", out);
 }
 
+const char collectives_head[] =
+    "collectives:  # seconds by bytes as nccl-tests counts them\n";
+
+void machine_write_collective(FILE *out, const struct collective_table *t)
+{
+    fprintf(out, "  - {op: %s, ", collective_words[t->op]);
+    write_flow(out, collective_fields, t);
+    if (t->p10 > 0) {
+        fputs(", ", out);
+        write_flow(out, collective_spread_fields, t);
+    }
+    fputs(", segments:\n", out);
+    for (int64_t i = 0; i < t->n; i++) {
+        fprintf(out, "     %s{", i ? " " : "[");
+        write_flow(out, segment_fields, &t->segments[i]);
+        fputs(i + 1 < t->n ? "},\n" : "}]}\n", out);
+    }
+}
+
 int machine_write(const struct machine *m, FILE *out)
 {
     fputs("# spar machine file: seconds and bytes.\n", out);
@@ -158,6 +178,10 @@ int machine_write(const struct machine *m, FILE *out)
         write_flow(out, segment_fields, &m->link.segments[i]);
         fputs("}\n", out);
     }
+    if (m->n_collectives)
+        fputs(collectives_head, out);
+    for (int64_t i = 0; i < m->n_collectives; i++)
+        machine_write_collective(out, &m->collectives[i]);
     if (m->n_surfaces)
         fputs("surfaces:  # points: [rows, keys, seconds per query head]\n",
               out);
