@@ -9,16 +9,8 @@
 
 /* ---- Ports -------------------------------------------------------------- */
 
-/* Where the machine is asked for a quantile.  P10 and P90 lie 1.6 mean errors
- * away, if errors are normal. */
-static double segment_slower(const struct machine *m,
-                             const struct link_segment *s)
-{
-    return fmax(0.1, 1 + 1.6 * s->error * m->quantile);
-}
-
-/* Usable bandwidths of links and starts of classes are one figure for all
- * sizes. */
+/* Where the machine is asked for a quantile: usable bandwidths of links and
+ * starts of classes are one figure for all sizes. */
 static double graph_slower(const struct machine *m)
 {
     return m->quantile < 0 ? 0.85 : m->quantile > 0 ? 1.2 : 1;
@@ -27,12 +19,12 @@ static double graph_slower(const struct machine *m)
 static void port_way(const struct links *l, int64_t from, int64_t to,
                      int64_t bytes, struct way *w)
 {
-    const struct link_segment *s = machine_segment(l->m, bytes);
+    const struct link_segment *s = link_segment(&l->m->link, bytes);
 
-    double slower = s ? segment_slower(l->m, s) : 1;
+    double f = s ? link_quantile(l->m, s) : 1;
 
-    w->latency = s ? s->latency * slower : 0;
-    w->bandwidth = s ? s->bandwidth / slower : INFINITY;
+    w->latency = s ? f * s->latency : 0;
+    w->bandwidth = s ? s->bandwidth / f : INFINITY;
     w->n = from != to ? 2 : 0;
     w->links[0] = (int32_t)from;
     w->links[1] = (int32_t)(l->places + to);
@@ -40,7 +32,8 @@ static void port_way(const struct links *l, int64_t from, int64_t to,
 
 static void links_of_ports(struct links *l)
 {
-    const struct link_segment *s = machine_segment(l->m, INT64_MAX - 1);
+    const struct link_segment *s = link_segment(&l->m->link,
+                                                INT64_MAX - 1);
     double peer = machine_copy_bandwidth(l->m, COPY_PEER, INT64_MAX);
 
     l->n = 2 * l->places;
@@ -49,7 +42,7 @@ static void links_of_ports(struct links *l)
     l->capacity = xcalloc((size_t)l->n, sizeof *l->capacity);
     for (int64_t i = 0; i < l->n; i++)
         l->capacity[i] = (peer > 0 ? peer : s ? s->bandwidth : INFINITY)
-            / (s ? segment_slower(l->m, s) : 1);
+            / (s ? link_quantile(l->m, s) : 1);
 }
 
 /* ---- A graph ------------------------------------------------------------ */
@@ -60,6 +53,7 @@ struct kept_way {
     double latency, bandwidth;
     int64_t first;              /* of links */
     int32_t n;
+    enum route_class class;
 };
 struct kept_ways {
     int64_t n, cap, n_links, links_cap;
@@ -100,6 +94,7 @@ static void find_route(const struct links *l, int64_t from, int64_t to,
     w->pair = from * l->places + to;
     w->latency = r.latency;
     w->bandwidth = r.bandwidth;
+    w->class = r.class;
     w->first = k->n_links;
     w->n = (int32_t)min64(r.n, ROUTE_LONGEST);
     for (int32_t i = 0; i < w->n; i++)
@@ -113,14 +108,17 @@ static void graph_way(const struct links *l, int64_t from, int64_t to,
 {
     struct kept_ways *k = l->kept;
 
-    (void)bytes;
     if (2 * k->n >= k->cap)
         kept_grow(k);
     struct kept_way *at = slot_of(k, from * l->places + to);
     if (at->pair < 0)
         find_route(l, from, to, at);
-    w->latency = at->latency * graph_slower(l->m);
-    w->bandwidth = at->bandwidth / graph_slower(l->m);
+    /* As measured between ranks with such a way, else as the graph says. */
+    const struct link_segment *s = link_segment(&l->m->classes[at->class],
+                                                bytes);
+    double f = s ? link_quantile(l->m, s) : 1;
+    w->latency = s ? f * s->latency : graph_slower(l->m) * at->latency;
+    w->bandwidth = s ? s->bandwidth / f : at->bandwidth / graph_slower(l->m);
     w->n = at->n;
     if (at->n)
         memcpy(w->links, k->links + at->first,

@@ -12,7 +12,7 @@
 const char *const collective_words[] = {
     [OF_ALL_GATHER] = "all_gather", [OF_REDUCE_SCATTER] = "reduce_scatter",
     [OF_ALL_TO_ALL] = "all_to_all", [OF_ALL_REDUCE] = "all_reduce",
-    [OF_SEND_RECV] = "send_recv", [COLLECTIVE_OPS] = NULL
+    [OF_SEND_RECV] = "send_recv", [COLLECTIVE_KINDS] = NULL
 };
 const char *const collective_hows[] = {
     [COLLECTIVE_TABLE] = "table", [COLLECTIVE_CONSTANTS] = "constants",

@@ -13,7 +13,7 @@
 #include "topo/machine.h"
 
 enum collective_kind { OF_ALL_GATHER, OF_REDUCE_SCATTER, OF_ALL_TO_ALL,
-                     OF_ALL_REDUCE, OF_SEND_RECV, COLLECTIVE_OPS };
+                     OF_ALL_REDUCE, OF_SEND_RECV, COLLECTIVE_KINDS };
 extern const char *const collective_words[];    /* "all_gather", ...; NULL */
 
 /* Up to three affine segments of one op on so many ranks of so many hosts. */
