@@ -23,6 +23,10 @@ libtopo_a_SOURCES = \
 	%D%/hostlist.c \
 	%D%/hostlist.h \
 	%D%/hwloc.c \
+	%D%/import.c \
+	%D%/import.h \
+	%D%/import_internal.h \
+	%D%/import_read.c \
 	%D%/machine.c \
 	%D%/machine.h \
 	%D%/machine_fields.c \

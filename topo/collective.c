@@ -60,6 +60,27 @@ static int64_t left_out_sizes(const struct link_point *p, int64_t n,
     return max64(0, n - 2);
 }
 
+/* No more digits than files should have. */
+static double four_digits(double x)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%.4g", x);
+    return strtod(text, NULL);
+}
+
+static void round_off(struct collective_table *t)
+{
+    for (int64_t i = 0; i < t->n; i++) {
+        struct link_segment *g = &t->segments[i];
+        g->latency = four_digits(g->latency);
+        g->bandwidth = four_digits(g->bandwidth);
+        g->error = four_digits(g->error);
+    }
+    t->p10 = four_digits(t->p10);
+    t->p90 = four_digits(t->p90);
+}
+
 void collective_fit(struct collective_table *t, const struct link_point *p,
                     int64_t n)
 {
@@ -73,16 +94,17 @@ void collective_fit(struct collective_table *t, const struct link_point *p,
         t->p90 = fmax(1, quantile_of(ratio, count, 0.9));
     }
     free(ratio);
+    round_off(t);
 }
 
 const struct collective_table *machine_collective(const struct machine *m,
-                                                  enum collective_kind op,
+                                                  enum collective_kind kind,
                                                   int64_t ranks,
                                                   int64_t hosts)
 {
     for (int64_t i = 0; i < m->n_collectives; i++) {
         const struct collective_table *t = &m->collectives[i];
-        if (t->op == op && t->ranks == ranks && t->hosts == hosts)
+        if (t->kind == kind && t->ranks == ranks && t->hosts == hosts)
             return t;
     }
     return NULL;

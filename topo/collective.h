@@ -18,8 +18,9 @@ extern const char *const collective_words[];    /* "all_gather", ...; NULL */
 
 /* Up to three affine segments of one op on so many ranks of so many hosts. */
 struct collective_table {
-    enum collective_kind op;
+    enum collective_kind kind;
     int64_t ranks, hosts;
+    char host[48], versions[48];        /* that measured; "" unknown */
     int64_t n;
     struct link_segment *segments;
     /* Of measured / fitted to the other sizes, over sizes: P10 and P90. */
@@ -47,7 +48,7 @@ double collective_table_seconds(const struct collective_table *t,
                                 int64_t bytes);
 /* The machine's own, for exactly so many ranks and hosts; NULL: none. */
 const struct collective_table *machine_collective(const struct machine *m,
-                                                  enum collective_kind op,
+                                                  enum collective_kind kind,
                                                   int64_t ranks,
                                                   int64_t hosts);
 

@@ -288,6 +288,6 @@ int machine_read_collective(struct yaml *y, int map, const char *key,
                   e) != 0
         || read_spread(y, map, key, &t->p10, &t->p90, e) != 0)
         return -1;
-    t->op = (enum collective_kind)op;
+    t->kind = (enum collective_kind)op;
     return machine_read_segments(y, map, key, &t->n, &t->segments, e);
 }

@@ -143,10 +143,10 @@ const char collectives_head[] =
 
 void machine_write_collective(FILE *out, const struct collective_table *t)
 {
-    fprintf(out, "  - {op: %s, ", collective_words[t->op]);
+    fprintf(out, "  - {op: %s, ", collective_words[t->kind]);
     fields_write(out, collective_fields, t);
     if (t->p10 > 0) {
-        fputs(", ", out);
+        fputs(",\n     ", out);
         fields_write(out, collective_spread_fields, t);
     }
     fputs(", segments:\n", out);
