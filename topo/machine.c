@@ -274,17 +274,9 @@ double link_seconds(const struct link *l, int64_t bytes)
     return s ? s->latency + (double)bytes / s->bandwidth : 0;
 }
 
-double link_quantile(const struct machine *m, const struct link_segment *s)
-{
-    /* P10 and P90 lie 1.6 mean errors away, if errors are normal. */
-    return fmax(0.1, 1 + 1.6 * s->error * m->quantile);
-}
-
 double machine_message_seconds(const struct machine *m, int64_t bytes)
 {
-    const struct link_segment *s = link_segment(&m->link, bytes);
-
-    return s ? link_seconds(&m->link, bytes) * link_quantile(m, s) : 0;
+    return link_seconds(&m->link, bytes);
 }
 
 const struct link *machine_link(const struct machine *m,

@@ -209,8 +209,6 @@ double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
 /* That a message of so many bytes is in; NULL: no link. */
 const struct link_segment *link_segment(const struct link *l, int64_t bytes);
 double link_seconds(const struct link *l, int64_t bytes);
-/* What times of a measured segment are multiplied by for m->quantile. */
-double link_quantile(const struct machine *m, const struct link_segment *s);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
 /* What a message between slots of that class is like: as measured, else as
  * between any two. */
