@@ -3,6 +3,7 @@ noinst_LIBRARIES += libmodels.a
 libmodels_a_SOURCES = \
 	%D%/candidates.c \
 	%D%/candidates.h \
+	%D%/collective.c \
 	%D%/cost.c \
 	%D%/engines.c \
 	%D%/events.c \

@@ -20,7 +20,7 @@ struct placement_problem {
                                    placement_choose() */
 };
 
-/* A map is the slot of each rank, [ranks]: the problem's slots in some order. */
+/* A map is the slot of each rank, [ranks]: the problem's slots, reordered. */
 struct placement_rule {
     const char *name, *summary;
     /* 0, or -1 with the reason in *e (one sentence, no prefix). */
@@ -33,7 +33,8 @@ extern const struct placement_rule *const placement_rules[];    /* NULL last;
 /* Seconds that the messages take if those of a step begin together and nothing
  * else goes on: the sum over steps of the slowest message or the fullest link,
  * bytes / bandwidth.  It ranks maps; simulations decide. */
-double placement_seconds(const struct placement_problem *p, const int32_t *map);
+double placement_seconds(const struct placement_problem *p,
+                         const int32_t *map);
 /* The same, but of a step the 4-norm of the seconds of all links: it falls, too,
  * where one of several full links is relieved. */
 double placement_strain(const struct placement_problem *p, const int32_t *map);
@@ -72,7 +73,7 @@ int placement_choose(struct placements *c, const struct placement_problem *p,
                      struct error *e);
 void placement_clear(struct placements *c);
 
-/* ---- Rules that need a file of their own ---------------------------------- */
+/* ---- Rules that need a file of their own --------------------------------- */
 
 /* Scotch (placement_scotch.c); without the library it does not apply. */
 int placement_scotch(const struct placement_problem *p, int32_t *map,

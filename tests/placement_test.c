@@ -9,8 +9,8 @@
 
 #include <stdio.h>
 
-/* Two hosts of so many GPUs on NVLink, a network interface each: 10 GB/s inside,
- * 1 GB/s between. */
+/* Hosts of so many GPUs on NVLink, a network interface each: 10 GB/s inside, 1
+ * GB/s between. */
 #define HOSTS(count, gpus)                                                    \
     "name: two\ncluster:\n  links: {nvlink: {usable: 10 GB/s}, pcie: {usable: "\
     "2 GB/s}, network: {usable: 1 GB/s}}\n  hosts:\n    - {name: h, count: "  \

@@ -6,6 +6,8 @@ libtopo_a_SOURCES = \
 	%D%/cluster.h \
 	%D%/cluster_read.c \
 	%D%/cluster_write.c \
+	%D%/collective.c \
+	%D%/collective.h \
 	%D%/core_map.c \
 	%D%/core_map.h \
 	%D%/draw.h \
@@ -21,6 +23,10 @@ libtopo_a_SOURCES = \
 	%D%/hostlist.c \
 	%D%/hostlist.h \
 	%D%/hwloc.c \
+	%D%/import.c \
+	%D%/import.h \
+	%D%/import_internal.h \
+	%D%/import_read.c \
 	%D%/machine.c \
 	%D%/machine.h \
 	%D%/machine_fields.c \

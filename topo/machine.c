@@ -4,6 +4,7 @@
 #include <config.h>
 
 #include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/estimate.h"
 #include "topo/machine_internal.h"
 
@@ -40,6 +41,9 @@ void machine_destroy(struct machine *m)
     for (int64_t i = 0; i < m->n_copies; i++)
         free(m->copies[i].points);
     free(m->copies);
+    for (int64_t i = 0; i < m->n_collectives; i++)
+        free(m->collectives[i].segments);
+    free(m->collectives);
     free(m->link.segments);
     for (int i = 0; i < ROUTE_CLASSES; i++)
         free(m->classes[i].segments);

@@ -147,6 +147,8 @@ struct machine {
     struct rate *rates;
     int64_t n_copies;
     struct copy *copies;
+    int64_t n_collectives;
+    struct collective_table *collectives;       /* topo/collective.h */
     struct link link;
     /* The same by class of route, where it was measured (n > 0). */
     struct link classes[ROUTE_CLASSES];
@@ -225,6 +227,9 @@ struct link_point {
 /* Segments of l from points sorted by bytes (n >= 1): one to three affine fits,
  * least squares of the relative error. */
 void link_fit(struct link *l, const struct link_point *p, int64_t n);
+/* Exactly so many of at least 3 points each, 1 to 3; fewer points: 1. */
+void segments_fit(struct link *l, const struct link_point *p, int64_t n,
+                  int count);
 /* Mean relative error of each point that has neighbours on both sides, from
  * these alone; NaN if there is none. */
 double surface_cross_error(const struct surface *s);

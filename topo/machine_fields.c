@@ -4,6 +4,8 @@
 #include "topo/cluster.h"
 #include "topo/machine_fields.h"
 
+#include "topo/collective.h"
+
 #define AT(type, member) offsetof(struct type, member)
 const struct field machine_fields[] = {
     { "name", FIELD_TEXT, AT(machine, name), 64, NULL, NULL },
@@ -97,6 +99,19 @@ const struct field rate_fields[] = {
 };
 const struct field rate_at_once_fields[] = {
     { "heads", FIELD_COUNT, AT(rate, heads), 0, NULL, NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field collective_fields[] = {
+    { "ranks", FIELD_COUNT, AT(collective_table, ranks), 0, NULL, NULL },
+    { "hosts", FIELD_COUNT, AT(collective_table, hosts), 0, NULL, NULL },
+    { "host", FIELD_TEXT, AT(collective_table, host), 48, NULL, NULL },
+    { "versions", FIELD_TEXT, AT(collective_table, versions), 48, NULL,
+      NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field collective_spread_fields[] = {
+    { "p10", FIELD_REAL, AT(collective_table, p10), 0, "1", NULL },
+    { "p90", FIELD_REAL, AT(collective_table, p90), 0, "1", NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
 

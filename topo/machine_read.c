@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "base/yaml.h"
 #include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/machine_reader.h"
 
 #include <limits.h>
@@ -148,15 +149,11 @@ int machine_need(struct yaml *y, int map, const char *key, const char *last,
 
 /* ---- Links -------------------------------------------------------------- */
 
-static int read_segment(struct yaml *y, int list, int64_t i, const char *of,
-                        struct link *l, struct error *e)
+static int read_segment(struct yaml *y, int node, const char *key, int64_t i,
+                        struct link_segment *g, struct error *e)
 {
     static const char *const none[] = { NULL };
-    struct link_segment *g = &l->segments[i];
-    int node = yaml_item(y, list, i);
-    char key[96];
 
-    snprintf(key, sizeof key, "%s.segments.%d", of, (int)i);
     *g = (struct link_segment){ .to = INT64_MAX };
     if (machine_read_fields(y, node, key, segment_fields, no_fields, none, g,
                             e) != 0
@@ -172,27 +169,37 @@ static int read_segment(struct yaml *y, int list, int64_t i, const char *of,
     return 0;
 }
 
+int machine_read_segments(struct yaml *y, int map, const char *key,
+                          int64_t *n, struct link_segment **out,
+                          struct error *e)
+{
+    char full[112], item[128];
+
+    if (machine_need(y, map, key, "segments", e) != 0)
+        return -1;
+    int list = yaml_get(y, map, "segments");
+    machine_join(full, sizeof full, key, "segments");
+    *n = yaml_count(y, list);
+    if (yaml_type(y, list) != YAML_LIST || *n == 0)
+        return yaml_fail(y, list, full, e, "needs a list of "
+                         "{from, latency, bandwidth}");
+    *out = xcalloc((size_t)*n, sizeof **out);
+    for (int64_t i = 0; i < *n; i++) {
+        snprintf(item, sizeof item, "%s.%d", full, (int)i);
+        if (read_segment(y, yaml_item(y, list, i), item, i, &(*out)[i], e))
+            return -1;
+    }
+    return 0;
+}
+
 /* `others`: keys that the caller reads itself. */
 static int read_link(struct yaml *y, int map, const char *key,
                      const char *const *others, struct link *l,
                      struct error *e)
 {
-    char full[80];
-
-    machine_join(full, sizeof full, key, "segments");
-    if (machine_read_fields(y, map, key, link_fields, no_fields, others, l, e)
-        || machine_need(y, map, key, "segments", e) != 0)
+    if (machine_read_fields(y, map, key, link_fields, no_fields, others, l, e))
         return -1;
-    int list = yaml_get(y, map, "segments");
-    l->n = yaml_count(y, list);
-    if (yaml_type(y, list) != YAML_LIST || l->n == 0)
-        return yaml_fail(y, list, full, e, "needs a list of "
-                         "{from, latency, bandwidth}");
-    l->segments = xcalloc((size_t)l->n, sizeof *l->segments);
-    for (int64_t i = 0; i < l->n; i++)
-        if (read_segment(y, list, i, key, l, e) != 0)
-            return -1;
-    return 0;
+    return machine_read_segments(y, map, key, &l->n, &l->segments, e);
 }
 
 static int read_class(struct yaml *y, int map, const char *key, int *class,
@@ -325,10 +332,12 @@ static int read_lists(struct yaml *y, int root, struct machine *m,
         { "copies", machine_read_copy, sizeof *m->copies, &m->n_copies, NULL },
         { "contention", read_contention, sizeof *m->contention,
           &m->n_contention, NULL },
+        { "collectives", machine_read_collective, sizeof *m->collectives,
+          &m->n_collectives, NULL },
     };
     int rc = 0;
 
-    for (int i = 0; i < 4 && rc == 0; i++)
+    for (int i = 0; i < 5 && rc == 0; i++)
         rc = read_list(y, yaml_get(y, root, lists[i].key), lists[i].key,
                        lists[i].read, lists[i].size, lists[i].n,
                        &lists[i].items, e);
@@ -336,6 +345,7 @@ static int read_lists(struct yaml *y, int root, struct machine *m,
     m->rates = lists[1].items;
     m->copies = lists[2].items;
     m->contention = lists[3].items;
+    m->collectives = lists[4].items;
     return rc;
 }
 
@@ -343,7 +353,7 @@ static int read_machine(struct yaml *y, struct machine *m, struct error *e)
 {
     static const char *const others[] = {
         "link", "classes", "contention", "surfaces", "rates", "copies",
-        "cluster", NULL };
+        "collectives", "cluster", NULL };
     int root = yaml_root(y);
 
     if (machine_read_fields(y, root, "", machine_fields, device_fields, others,

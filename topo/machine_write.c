@@ -4,6 +4,7 @@
 #include <config.h>
 
 #include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/machine_fields.h"
 
 #include <stdlib.h>
@@ -137,6 +138,25 @@ static void write_copy(FILE *out, const struct copy *c)
     fputs("]}\n", out);
 }
 
+const char collectives_head[] =
+    "collectives:  # seconds by bytes as nccl-tests counts them\n";
+
+void machine_write_collective(FILE *out, const struct collective_table *t)
+{
+    fprintf(out, "  - {op: %s, ", collective_words[t->kind]);
+    fields_write(out, collective_fields, t);
+    if (t->p10 > 0) {
+        fputs(",\n     ", out);
+        fields_write(out, collective_spread_fields, t);
+    }
+    fputs(", segments:\n", out);
+    for (int64_t i = 0; i < t->n; i++) {
+        fprintf(out, "     %s{", i ? " " : "[");
+        fields_write(out, segment_fields, &t->segments[i]);
+        fputs(i + 1 < t->n ? "},\n" : "}]}\n", out);
+    }
+}
+
 static void write_segments(FILE *out, const char *indent,
                            const struct link *l)
 {
@@ -188,6 +208,10 @@ int machine_write(const struct machine *m, FILE *out)
         write_lines(out, "  ", link_fields, &m->link);
         write_segments(out, "  ", &m->link);
     }
+    if (m->n_collectives)
+        fputs(collectives_head, out);
+    for (int64_t i = 0; i < m->n_collectives; i++)
+        machine_write_collective(out, &m->collectives[i]);
     write_classes(out, m);
     if (m->n_contention)
         fputs("contention:  # B/s of pairs that send at once, together\n",
