@@ -35,8 +35,8 @@ extern const struct placement_rule *const placement_rules[];    /* NULL last;
  * bytes / bandwidth.  It ranks maps; simulations decide. */
 double placement_seconds(const struct placement_problem *p,
                          const int32_t *map);
-/* The same, but of a step the 4-norm of the seconds of all links: it falls, too,
- * where one of several full links is relieved. */
+/* The same, but of a step the 4-norm of the seconds of all links: it falls where
+ * one of several full links is relieved, too. */
 double placement_strain(const struct placement_problem *p, const int32_t *map);
 /* Bytes over each link of problem.links, [links->n], the caller's to free. */
 double *placement_loads(const struct placement_problem *p, const int32_t *map);
