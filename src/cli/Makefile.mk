@@ -18,6 +18,8 @@ libcli_a_SOURCES = \
 	%D%/list.h \
 	%D%/list_costs.c \
 	%D%/list_support.c \
+	%D%/loads.c \
+	%D%/loads.h \
 	%D%/output.c \
 	%D%/output.h \
 	%D%/place_report.c \

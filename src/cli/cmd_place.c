@@ -4,6 +4,7 @@
 #include "cli/command.h"
 
 #include "base/yaml.h"
+#include "cli/loads.h"
 #include "cli/output.h"
 #include "cli/place_report.h"
 #include "topo/hostlist.h"
@@ -192,11 +193,8 @@ static int place_scenario(struct scenario *s, const struct call *call,
     const struct place_options *o = call->options;
     struct machine *m = scenario_machine(s, NULL, e);
     int32_t *slots = xcalloc((size_t)s->ranks, sizeof *slots);
-    int rc = m ? 0 : -1;
+    int rc = m ? scenario_check_graph(s, m, e) : -1;
 
-    if (m && (!m->graph || machine_slots(m) != m->graph->n_slots))
-        rc = scenario_fail(s, "machine", e, "%s: nothing is said of how its "
-                           "slots are connected (cluster)", m->name);
     if (!rc)
         rc = find_slots(s, m, o->nodes, slots, e);
     if (!rc) {
@@ -228,11 +226,8 @@ static int place_exec(const struct call *call, struct error *e)
                                        (int)o->sets.n, e);
     int rc = -1;
 
-    if (s && o->entry >= s->n_strategies)
-        fail_usage(e, "--entry %lld: the scenario has %lld", (long long)
-                   o->entry, (long long)s->n_strategies);
-    else if (s && !scenario_need_ranks(s, e)
-             && !check_files(s, o, e))
+    if (s && !scenario_check_entry(s, o->entry, e)
+        && !scenario_need_ranks(s, e) && !check_files(s, o, e))
         rc = place_scenario(s, call, e);
     scenario_destroy(s);
     return rc;
