@@ -130,7 +130,7 @@ static double stroke(const struct layout *l, int64_t i)
     return 0.5 + fmin(4, fmax(0, log10(edge->bandwidth[0] / 1e9)));
 }
 
-/* What a network interface carries, below its box, beside the next one's. */
+/* What a network interface carries, below its box. */
 static void draw_label(const struct layout *l, int64_t i)
 {
     const struct edge *edge = &l->g->edges[i];
@@ -139,9 +139,9 @@ static void draw_label(const struct layout *l, int64_t i)
 
     if (!l->d->bytes || edge->type != EDGE_NETWORK)
         return;
-    fprintf(l->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" "
-            "font-size=\"9\">%s</text>\n", l->x[edge->end[k]],
-            y_of(l, edge->end[k]) - BOX_H / 2.0 - 3,
+    fprintf(l->out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"9\">%s"
+            "</text>\n", l->x[edge->end[k]] + 6,
+            y_of(l, edge->end[k]) + BOX_H / 2.0 + 10,
             quantity_print(draw_load(l->d, i), "B", bytes, sizeof bytes));
 }
 
