@@ -18,7 +18,7 @@ struct place_options {
     int format, network;
     struct string_list sets;
     int64_t entry, effort;
-    const char *nodes, *hostfile, *emit;
+    const char *nodes, *tasks, *hostfile, *emit;
 };
 
 static const char *const network_words[] = { "ideal", "loggp", "flow",
@@ -32,6 +32,8 @@ static const struct option_row place_rows[] = {
       "of the scenario's strategies (0)" },
     { "nodes", 0, OPTION_STRING, AT(nodes), "LIST", 0, 0, NULL,
       "hosts to use, in the launcher's order, as in $SLURM_JOB_NODELIST" },
+    { "tasks", 0, OPTION_STRING, AT(tasks), "LIST", 0, 0, NULL,
+      "ranks on each of --nodes, as in $SLURM_TASKS_PER_NODE (its slots)" },
     { "hostfile", 0, OPTION_STRING, AT(hostfile), "FILE", 0, 0, NULL,
       "write the host of each rank, for mpiexec -f or $SLURM_HOSTFILE" },
     { "emit", 0, OPTION_STRING, AT(emit), "FILE", 0, 0, NULL,
@@ -56,48 +58,80 @@ static int32_t find_host(const struct graph *g, const char *name)
     return -1;
 }
 
+/* So many of a host; -1: all. */
 static int add_host_slots(const struct graph *g, const char *name,
-                          int32_t *slots, int64_t *n, int64_t most,
-                          struct error *e)
+                          int64_t tasks, int32_t *slots, int64_t *n,
+                          int64_t most, struct error *e)
 {
     int32_t host = find_host(g, name);
+    int64_t left = tasks;
 
     if (host < 0)
         return fail_usage(e, "--nodes: the machine has no host \"%s\", its "
                           "first is \"%s\"", name, g->hosts[0].name);
-    for (int32_t s = 0; s < g->n_slots && *n < most; s++)
-        if (g->vertices[g->slots[s]].host == host)
+    for (int32_t s = 0; s < g->n_slots && *n < most && left; s++)
+        if (g->vertices[g->slots[s]].host == host) {
             slots[(*n)++] = s;
+            left--;
+        }
+    return left <= 0 || *n == most ? 0
+        : fail_usage(e, "--tasks: %lld on \"%s\", which has %lld slots",
+                     (long long)tasks, name, (long long)(tasks - left));
+}
+
+/* The hosts of --nodes, and how many ranks each; counts NULL: all its slots. */
+struct listed {
+    struct names hosts;
+    int64_t *counts;
+};
+
+static int read_listed(const struct place_options *o, struct listed *l,
+                       struct error *e)
+{
+    struct error why = { 0 };
+    int64_t n = 0;
+
+    if (hostlist_expand(o->nodes, &l->hosts, &why))
+        return fail_usage(e, "--nodes: %s", why.text);
+    if (!o->tasks)
+        return 0;
+    if (tasks_expand(o->tasks, &l->counts, &n, &why))
+        return fail_usage(e, "--tasks: %s", why.text);
+    if (n != l->hosts.n)
+        return fail_usage(e, "--tasks is of %lld nodes, --nodes of %lld",
+                          (long long)n, (long long)l->hosts.n);
     return 0;
 }
 
 /* Those of the hosts listed, in that order. */
-static int listed_slots(const struct graph *g, const char *list,
+static int listed_slots(const struct graph *g, const struct place_options *o,
                         int32_t *slots, int64_t ranks, struct error *e)
 {
-    struct names names = { 0 };
-    struct error why = { 0 };
+    struct listed l = { 0 };
     int64_t n = 0;
-    int rc = hostlist_expand(list, &names, &why);
+    int rc = read_listed(o, &l, e);
 
-    if (rc)
-        fail_usage(e, "--nodes: %s", why.text);
-    for (int64_t i = 0; i < names.n && !rc; i++)
-        rc = names_find(&names, names.items[i]) < i
-            ? fail_usage(e, "--nodes has \"%s\" twice", names.items[i])
-            : add_host_slots(g, names.items[i], slots, &n, ranks, e);
+    for (int64_t i = 0; i < l.hosts.n && !rc; i++)
+        rc = names_find(&l.hosts, l.hosts.items[i]) < i
+            ? fail_usage(e, "--nodes has \"%s\" twice", l.hosts.items[i])
+            : add_host_slots(g, l.hosts.items[i], l.counts ? l.counts[i] : -1,
+                             slots, &n, ranks, e);
     if (!rc && n < ranks)
         rc = fail_usage(e, "--nodes: %lld slots for %lld ranks", (long long)n,
                         (long long)ranks);
-    names_clear(&names);
+    names_clear(&l.hosts);
+    free(l.counts);
     return rc;
 }
 
 static int find_slots(struct scenario *s, const struct machine *m,
-                      const char *nodes, int32_t *slots, struct error *e)
+                      const struct place_options *o, int32_t *slots,
+                      struct error *e)
 {
-    if (nodes)
-        return listed_slots(m->graph, nodes, slots, s->ranks, e);
+    if (o->nodes)
+        return listed_slots(m->graph, o, slots, s->ranks, e);
+    if (o->tasks)
+        return fail_usage(e, "--tasks needs --nodes");
     if (s->ranks > m->graph->n_slots)
         return scenario_fail(s, "run.ranks", e, "is %lld, the machine %s has "
                              "%d slots", (long long)s->ranks, m->name,
@@ -196,7 +230,7 @@ static int place_scenario(struct scenario *s, const struct call *call,
     int rc = m ? scenario_check_graph(s, m, e) : -1;
 
     if (!rc)
-        rc = find_slots(s, m, o->nodes, slots, e);
+        rc = find_slots(s, m, o, slots, e);
     if (!rc) {
         struct links *links = links_create(m, m->graph->n_slots);
         struct placement_problem p = { .machine = m, .links = links,
