@@ -110,6 +110,9 @@ double collective_seconds(const struct simulation *sim,
                                                 payload(sim, x)),
                         spread_constants[0], spread_constants[1]);
     }
+    if (seconds >= 0 && kind == OF_ALL_TO_ALL && m->memory_bandwidth > 0)
+        seconds += 2.0 * m->packs * (double)payload(sim, x)
+            / m->memory_bandwidth;
     free(slots);
     return seconds;
 }

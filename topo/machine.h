@@ -155,6 +155,11 @@ struct machine {
     int64_t n_contention;
     struct contention *contention;
     double fit_error;           /* of the surfaces, cross-validated */
+    /* Of another code base than ours, not in files: s for each element of a
+     * result in fp32 or added to one, in place of the surfaces'; how often an
+     * all-to-all is packed and unpacked. */
+    double merge;
+    int packs;
     int quantile;               /* answer with P10 (-1), P50 (0), P90 (1); not
                                    in files */
     struct cluster *cluster;    /* NULL: not stated */

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Predictions against what others measured: cases of scenarios/validation. */
+#ifndef SPAR_VALIDATE_H
+#define SPAR_VALIDATE_H
+
+#include "base/base.h"
+
+#include <stdio.h>
+
+/* What a prediction may know: the datasheet and general constants; tables of
+ * kernels and collectives, never of the row itself; two points of the case,
+ * too. */
+enum column { UNCALIBRATED, CALIBRATED, TWO_POINTS, COLUMNS };
+extern const char *const column_names[];
+
+/* ---- Collectives (validate_collectives.c) --------------------------------- */
+
+/* Of one machine. */
+struct collective_score {
+    char gpu[24], machine[24];
+    int64_t rows, cap;
+    double *error[COLUMNS];             /* [rows] |predicted / measured - 1| */
+    /* 2, 4 and 8 ranks of one op and size, two by two, where the times differ
+     * by more than 10 %: how many, how many in the right order. */
+    int64_t pairs, right[COLUMNS];
+    /* Sizes of all-to-all at which 2, 4 and 8 ranks are in order. */
+    int64_t sizes, ordered[COLUMNS];
+};
+struct collective_scores {
+    int64_t n, cap;
+    struct collective_score *items;
+};
+int validate_collectives(struct collective_scores *s, struct error *e);
+void collective_scores_clear(struct collective_scores *s);
+
+/* ---- Attention (validate_attention.c) ------------------------------------- */
+
+/* One strategy or degree of a case. */
+struct choice {
+    char strategy[16], layout[16];
+    int64_t head;               /* 0: not of this strategy */
+    double measured;            /* s */
+    double predicted[COLUMNS];  /* s */
+};
+/* Rows that differ in what is chosen alone. */
+struct attention_case {
+    char source[16], box[24], api[16], pass[20], layout[16];
+    int64_t ranks, sequence, heads, kv_heads, head_dim;
+    int64_t n, cap;
+    struct choice *choices;
+    int64_t best;               /* measured */
+    int64_t chosen[COLUMNS];
+    double links, all;          /* what two points say: links and all slower */
+};
+struct attention_cases {
+    int64_t n, cap;
+    struct attention_case *items;
+    int64_t excluded;           /* rows under 5 ms */
+    int64_t single;             /* cases of one row that is left */
+};
+int validate_attention(struct attention_cases *s, struct error *e);
+void attention_cases_clear(struct attention_cases *s);
+
+/* Time lost by the choice: its measured time / the best's - 1. */
+double case_regret(const struct attention_case *c, int column);
+/* Of a case's rows, median of |predicted / measured - 1|. */
+double case_error(const struct attention_case *c, int column);
+/* How much slower the second best is, measured. */
+double case_margin(const struct attention_case *c);
+
+/* The profiles of code bases, a line each. */
+void print_profiles(FILE *out);
+
+#endif
