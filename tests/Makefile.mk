@@ -29,7 +29,7 @@ unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/simulate.t %D%/simulate_device.t %D%/simulate_family.t \
 	%D%/slots.t %D%/spool.t %D%/stalls.t \
 	%D%/tensor.t %D%/trace.t %D%/traps_numbers.t %D%/traps_schedules.t \
-	%D%/units.t %D%/verify.t %D%/yaml.t
+	%D%/units.t %D%/validate.t %D%/verify.t %D%/yaml.t
 rank_tests = %D%/agree.mpi %D%/execute.mpi %D%/limits.mpi %D%/transport.mpi
 # What scripts/gpu-test runs: tests that skip where there is no device.
 gpu_tests = %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/device.t \
@@ -127,6 +127,7 @@ endif
 %C%_traps_schedules_t_SOURCES = %D%/traps_schedules_test.c %D%/traps.h \
 	%D%/rig.c %D%/rig.h
 %C%_units_t_SOURCES = %D%/units_test.c
+%C%_validate_t_SOURCES = %D%/validate_test.c
 %C%_verify_t_SOURCES = %D%/brute.h %D%/verify_test.c
 %C%_yaml_t_SOURCES = %D%/yaml_test.c
 %C%_agree_mpi_SOURCES = %D%/agree_mpi.c

@@ -98,31 +98,6 @@ static struct summary summarise(const struct attention_cases *cases,
     return s;
 }
 
-/* Wrong where the top two differ by more than 10 %. */
-static int is_miss(const struct attention_case *c, int column)
-{
-    return case_margin(c) > 0.1 && c->chosen[column] != c->best;
-}
-
-/* The same case through the other interface of the code base, measured with
- * another winner: what is measured contradicts itself. */
-static int contradicted(const struct attention_cases *s,
-                        const struct attention_case *c)
-{
-    for (int64_t i = 0; i < s->n; i++) {
-        const struct attention_case *o = &s->items[i];
-        if (strcmp(o->api, c->api) == 0 || strcmp(o->box, c->box) != 0
-            || strcmp(o->layout, c->layout) != 0
-            || strcmp(o->source, c->source) != 0 || o->sequence != c->sequence
-            || o->heads != c->heads || o->kv_heads != c->kv_heads
-            || o->head_dim != c->head_dim)
-            continue;
-        return strcmp(o->choices[o->best].layout, c->choices[c->best].layout)
-            || o->choices[o->best].head != c->choices[c->best].head;
-    }
-    return 0;
-}
-
 /* ---- Text ----------------------------------------------------------------- */
 
 static void text_collectives(const struct collective_scores *s)
@@ -200,21 +175,20 @@ static void text_summary(const struct attention_cases *s, const char *box)
 
 static void text_misses(const struct attention_cases *s)
 {
-    char best[24], chosen[24];
+    char best[24], chosen[24], why[512];
 
     printf("misses, calibrated (the top two differ by more than 10 %%):\n");
     for (int64_t i = 0; i < s->n; i++) {
         const struct attention_case *c = &s->items[i];
-        if (!is_miss(c, CALIBRATED))
+        if (!case_missed(c, CALIBRATED))
             continue;
         choice_text(best, sizeof best, &c->choices[c->best]);
         choice_text(chosen, sizeof chosen,
                     &c->choices[c->chosen[CALIBRATED]]);
-        printf("  %s %s %" PRId64 "k %s %s: %s, measured %s: %s\n", c->box,
-               c->source, c->sequence / 1024, c->api, c->layout, chosen, best,
-               contradicted(s, c) ? "through its other interface the same "
-               "case has another winner"
-               : "see scenarios/validation/README.md");
+        case_explain(s, c, why, sizeof why);
+        printf("  %s %s %" PRId64 "k %s %s: %s, measured %s by %.0f %%:%s\n",
+               c->box, c->source, c->sequence / 1024, c->api, c->layout,
+               chosen, best, 100 * case_margin(c), why);
     }
 }
 
@@ -292,7 +266,9 @@ static void json_case(struct json *j, const struct attention_cases *s,
                       const struct attention_case *c)
 {
     double regret[COLUMNS], error[COLUMNS];
+    char why[512];
 
+    case_explain(s, c, why, sizeof why);
     for (int k = 0; k < COLUMNS; k++) {
         regret[k] = case_regret(c, k);
         error[k] = case_error(c, k);
@@ -309,8 +285,8 @@ static void json_case(struct json *j, const struct attention_cases *s,
     json_real(j, "margin", case_margin(c));
     json_columns(j, "regret", regret);
     json_columns(j, "error", error);
-    json_bool(j, "miss", is_miss(c, CALIBRATED));
-    json_bool(j, "contradicted", contradicted(s, c));
+    json_bool(j, "miss", case_missed(c, CALIBRATED));
+    json_text(j, "explanation", case_missed(c, CALIBRATED) ? why : NULL);
     json_array(j, "choices");
     for (int64_t i = 0; i < c->n; i++)
         json_choice(j, &c->choices[i]);

@@ -24,7 +24,8 @@ struct collective_score {
     /* 2, 4 and 8 ranks of one op and size, two by two, where the times differ
      * by more than 10 %: how many, how many in the right order. */
     int64_t pairs, right[COLUMNS];
-    /* Sizes of all-to-all at which 2, 4 and 8 ranks are in order. */
+    /* Sizes of all-to-all at which 2, 4 and 8 ranks take ever more time, by
+     * more than 10 %; predicted so. */
     int64_t sizes, ordered[COLUMNS];
 };
 struct collective_scores {
@@ -68,6 +69,13 @@ double case_regret(const struct attention_case *c, int column);
 double case_error(const struct attention_case *c, int column);
 /* How much slower the second best is, measured. */
 double case_margin(const struct attention_case *c);
+
+/* Wrong where the top two differ by more than 10 %. */
+int case_missed(const struct attention_case *c, int column);
+/* Why it may be: what speaks against the measurement, the prediction or the
+ * machine, as far as the rows themselves show it. */
+void case_explain(const struct attention_cases *s,
+                  const struct attention_case *c, char *text, size_t size);
 
 /* The profiles of code bases, a line each. */
 void print_profiles(FILE *out);

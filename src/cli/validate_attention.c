@@ -42,7 +42,7 @@ static const struct box {
 } boxes[] = {
     { "8xA100-NVLink", "dgx-a100", "dgx-a100", "fa2" },
     { "8xH800", "h800", "h800", "fa2" },
-    { "4xA100-PCIe", "a100-pcie-4", "a100-pcie-4", "fa2" },
+    { "4xA100-PCIe", "a100-pcie-4", "a100-pcie-4-as-l40s", "fa2" },
     { "8xL20", "l20-8", "l20-8-as-l40s", "fa2" },
 };
 enum { BOXES = sizeof boxes / sizeof *boxes };
@@ -418,4 +418,77 @@ double case_margin(const struct attention_case *c)
         if (i != c->best)
             second = fmin(second, c->choices[i].measured);
     return second / c->choices[c->best].measured - 1;
+}
+
+int case_missed(const struct attention_case *c, int column)
+{
+    return case_margin(c) > 0.1 && c->chosen[column] != c->best;
+}
+
+/* ---- Explanations --------------------------------------------------------- */
+
+/* The same job on the same box by the same code base. */
+static int same_job(const struct attention_case *a,
+                    const struct attention_case *b)
+{
+    return !strcmp(a->source, b->source) && !strcmp(a->box, b->box)
+        && !strcmp(a->pass, b->pass) && a->sequence == b->sequence
+        && a->heads == b->heads && a->kv_heads == b->kv_heads
+        && a->head_dim == b->head_dim;
+}
+
+/* The code base's other interface has another winner. */
+static int is_contradicted(const struct attention_cases *s,
+                           const struct attention_case *c)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        const struct attention_case *o = &s->items[i];
+        if (same_job(o, c) && strcmp(o->layout, c->layout) == 0
+            && strcmp(o->api, c->api) != 0)
+            return o->choices[o->best].head != c->choices[c->best].head;
+    }
+    return 0;
+}
+
+/* With a head group of all ranks nothing is left of the layout of a ring: how
+ * far these rows are apart is noise. */
+static double measured_noise(const struct attention_cases *s,
+                             const struct attention_case *c)
+{
+    double least = INFINITY, most = 0;
+
+    for (int64_t i = 0; i < s->n; i++) {
+        const struct attention_case *o = &s->items[i];
+        for (int64_t k = 0; k < o->n && same_job(o, c)
+             && strcmp(o->api, c->api) == 0; k++)
+            if (o->choices[k].head == o->ranks) {
+                least = fmin(least, o->choices[k].measured);
+                most = fmax(most, o->choices[k].measured);
+            }
+    }
+    return most > 0 ? most / least - 1 : 0;
+}
+
+void case_explain(const struct attention_cases *s,
+                  const struct attention_case *c, char *text, size_t size)
+{
+    const struct box *b = find_box(c->box);
+    double noise = measured_noise(s, c);
+    double tie = c->choices[c->best].predicted[CALIBRATED]
+        / c->choices[c->chosen[CALIBRATED]].predicted[CALIBRATED] - 1;
+    int at = 0;
+
+    text[0] = '\0';
+    if (is_contradicted(s, c))
+        at += snprintf(text + at, size - (size_t)at, " through its other "
+                       "interface the same case has another winner;");
+    if (noise > 0.1)
+        at += snprintf(text + at, size - (size_t)at, " rows of one "
+                       "computation are %.0f %% apart;", 100 * noise);
+    if (tie < 0.05)
+        at += snprintf(text + at, size - (size_t)at, " predicted %.1f %% "
+                       "apart, a tie;", 100 * tie);
+    if (b && strcmp(b->bare, b->calibrated) != 0)
+        snprintf(text + at, size - (size_t)at, " the links of this box are "
+                 "not known, those of L40S stand in for them");
 }

@@ -133,7 +133,8 @@ static const struct predicted_run *run_on(const struct predicted_run *p,
     return NULL;
 }
 
-/* Where 2, 4 and 8 ranks are measured in this order, are they predicted so? */
+/* Where 2, 4 and 8 ranks are measured in this order, by more than 10 % each,
+ * are they predicted so? */
 static void add_order(struct collective_score *s, const struct predicted_run *p,
                       int64_t n)
 {
@@ -142,8 +143,9 @@ static void add_order(struct collective_score *s, const struct predicted_run *p,
     const struct predicted_run *eight = run_on(p, n, OF_ALL_TO_ALL, 8);
 
     for (int64_t i = 0; two && four && eight && i < two->r->n; i++) {
-        if (!(two->r->points[i].seconds < four->r->points[i].seconds
-              && four->r->points[i].seconds < eight->r->points[i].seconds))
+        if (!(1.1 * two->r->points[i].seconds < four->r->points[i].seconds
+              && 1.1 * four->r->points[i].seconds
+                 < eight->r->points[i].seconds))
             continue;
         s->sizes++;
         for (int c = 0; c < COLUMNS; c++)
