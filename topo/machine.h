@@ -118,7 +118,7 @@ struct machine {
     char name[64];
     char processor[96];         /* what it is; "" unknown */
     char kernels[64];           /* file of surfaces in machines/kernels; "" */
-    double peak;                /* flop/s of a rank, dense, 16 bit; 0: unknown */
+    double peak;                /* flop/s of a rank, dense, 16 bit; 0 unknown */
     int cores;                  /* slots; more ranks are oversubscribed */
     /* GPUs, which ranks take in turn, those of one share it; 0: a rank is a
      * core.  The rest of these is of devices only. */

@@ -53,6 +53,7 @@ struct summary {
                                            of these the best was chosen */
     int64_t pairs, ordered;     /* rows of a case more than 10 % apart */
     double regret, worst, error;        /* medians; worst regret */
+    int64_t rows, inside;       /* inside P10 to P90 */
 };
 
 static void count_pairs_of(const struct attention_case *c, int column,
@@ -89,6 +90,9 @@ static struct summary summarise(const struct attention_cases *cases,
             s.right += c->chosen[column] == c->best;
         }
         count_pairs_of(c, column, &s);
+        for (int64_t k = 0; k < c->n; k++, s.rows++)
+            s.inside += c->choices[k].measured >= c->choices[k].interval[0]
+                && c->choices[k].measured <= c->choices[k].interval[1];
     }
     s.regret = quantile_of(regret, s.cases, 0.5);
     s.worst = quantile_of(regret, s.cases, 1);
@@ -123,6 +127,15 @@ static void text_collectives(const struct collective_scores *s)
     for (int c = 0; c < COLUMNS; c++)
         printf(" %*.1f %%", c ? 9 : 11, 100 * median_error(s, c));
     putchar('\n');
+    int64_t rows = 0, inside[COLUMNS] = { 0 };
+    for (int64_t i = 0; i < s->n; i++) {
+        rows += s->items[i].rows;
+        for (int c = 0; c < COLUMNS; c++)
+            inside[c] += s->items[i].inside[c];
+    }
+    printf("inside P10 to P90: %.0f %% uncalibrated, %.0f %% calibrated\n",
+           100.0 * (double)inside[UNCALIBRATED] / (double)rows,
+           100.0 * (double)inside[CALIBRATED] / (double)rows);
     for (int64_t i = 0; i < s->n; i++) {
         const struct collective_score *x = &s->items[i];
         printf("%s all-to-all: 2 < 4 < 8 ranks at %" PRId64 " sizes; predicted "
@@ -170,6 +183,9 @@ static void text_summary(const struct attention_cases *s, const char *box)
                100 * x.regret, 100 * x.worst, x.right, x.clear,
                100 * (double)x.ordered / (double)max64(1, x.pairs), x.pairs,
                100 * x.error);
+        if (k == CALIBRATED)
+            printf("%27s%" PRId64 " of %" PRId64 " rows inside P10 to P90\n",
+                   "", x.inside, x.rows);
     }
 }
 
@@ -243,6 +259,7 @@ static void json_collective(struct json *j, struct collective_score *x)
     json_text(j, "machine", x->machine);
     json_int(j, "rows", x->rows);
     json_columns(j, "error", error);
+    json_int(j, "inside_p10_p90", x->inside[CALIBRATED]);
     json_int(j, "pairs", x->pairs);
     json_columns(j, "ranking", right);
     json_int(j, "all_to_all_sizes", x->sizes);
@@ -259,6 +276,10 @@ static void json_choice(struct json *j, const struct choice *x)
         json_int(j, "head", x->head);
     json_real(j, "measured_s", x->measured);
     json_columns(j, "predicted_s", x->predicted);
+    json_array(j, "interval_s");
+    json_real(j, NULL, x->interval[0]);
+    json_real(j, NULL, x->interval[1]);
+    json_end(j);
     json_end(j);
 }
 
@@ -310,6 +331,9 @@ static void json_summaries(struct json *j, const struct attention_cases *s)
         json_real(j, "error", x.error);
         json_end(j);
     }
+    struct summary all = summarise(s, NULL, CALIBRATED);
+    json_int(j, "rows", all.rows);
+    json_int(j, "inside_p10_p90", all.inside);
     json_int(j, "excluded", s->excluded);
     json_end(j);
 }

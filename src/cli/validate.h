@@ -21,6 +21,8 @@ struct collective_score {
     char gpu[24], machine[24];
     int64_t rows, cap;
     double *error[COLUMNS];             /* [rows] |predicted / measured - 1| */
+    /* Rows inside P10 to P90 of the prediction; of TWO_POINTS: none is. */
+    int64_t inside[COLUMNS];
     /* 2, 4 and 8 ranks of one op and size, two by two, where the times differ
      * by more than 10 %: how many, how many in the right order. */
     int64_t pairs, right[COLUMNS];
@@ -43,6 +45,7 @@ struct choice {
     int64_t head;               /* 0: not of this strategy */
     double measured;            /* s */
     double predicted[COLUMNS];  /* s */
+    double interval[2];         /* s, P10 and P90 of CALIBRATED */
 };
 /* Rows that differ in what is chosen alone. */
 struct attention_case {

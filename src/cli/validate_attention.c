@@ -292,6 +292,23 @@ static void choose(struct attention_case *c)
     }
 }
 
+/* P10 and P90 of the calibrated prediction. */
+static int find_intervals(struct attention_case *c, const struct planned *p,
+                          const struct machine *m, const char *kernel,
+                          struct error *e)
+{
+    struct machine moved = *m;
+
+    for (int k = 0; k < 2; k++) {
+        moved.quantile = k ? 1 : -1;
+        for (int64_t i = 0; i < c->n; i++)
+            if (predict_one(&p[i], &moved, kernel,
+                            &c->choices[i].interval[k], e) != 0)
+                return -1;
+    }
+    return 0;
+}
+
 /* All columns of the rows of a case. */
 static int predict_case(struct attention_case *c, const struct planned *p,
                         struct machine *bare, struct machine *m,
@@ -303,7 +320,8 @@ static int predict_case(struct attention_case *c, const struct planned *p,
             || predict_one(&p[i], m, b->kernel,
                            &c->choices[i].predicted[CALIBRATED], e))
             return -1;
-    if (fit_two_points(c, p, m, b->kernel, e) != 0)
+    if (find_intervals(c, p, m, b->kernel, e) != 0
+        || fit_two_points(c, p, m, b->kernel, e) != 0)
         return -1;
     slow_links(m, c->links);
     int rc = 0;

@@ -23,6 +23,11 @@ enum { BOXES = sizeof boxes / sizeof *boxes, MOST_RANKS = 8 };
 
 /* ---- Predictions of one run ---------------------------------------------- */
 
+static int is_inside(double ratio, double low, double high)
+{
+    return ratio >= low && ratio <= high;
+}
+
 static void by_constants(const struct import_run *r, const struct machine *m,
                          double *out)
 {
@@ -37,9 +42,10 @@ static void by_constants(const struct import_run *r, const struct machine *m,
                                       r->points[i].bytes);
 }
 
-/* Each size by a table of the others. */
-static void by_other_sizes(const struct import_run *r, double *out)
+/* Each size by a table of the others; how many lie inside its P10 to P90. */
+static int64_t by_other_sizes(const struct import_run *r, double *out)
 {
+    int64_t inside = 0;
     struct link_point *others = xcalloc((size_t)r->n, sizeof *others);
 
     for (int64_t i = 0; i < r->n; i++) {
@@ -49,9 +55,11 @@ static void by_other_sizes(const struct import_run *r, double *out)
                (size_t)(r->n - i - 1) * sizeof *others);
         collective_fit(&t, others, r->n - 1);
         out[i] = collective_table_seconds(&t, r->points[i].bytes);
+        inside += is_inside(r->points[i].seconds / out[i], t.p10, t.p90);
         free(t.segments);
     }
     free(others);
+    return inside;
 }
 
 /* Constants, corrected by what two sizes say: a quarter and three quarters of
@@ -78,6 +86,7 @@ static void by_two_points(const struct import_run *r, const double *constants,
 struct predicted_run {
     const struct import_run *r;
     double *seconds[COLUMNS];
+    int64_t inside[COLUMNS];
 };
 
 static void predict_run(struct predicted_run *p, const struct import_run *r,
@@ -87,7 +96,11 @@ static void predict_run(struct predicted_run *p, const struct import_run *r,
     for (int c = 0; c < COLUMNS; c++)
         p->seconds[c] = xcalloc((size_t)r->n, sizeof(double));
     by_constants(r, m, p->seconds[UNCALIBRATED]);
-    by_other_sizes(r, p->seconds[CALIBRATED]);
+    for (int64_t i = 0; i < r->n; i++)
+        p->inside[UNCALIBRATED] += is_inside(
+            r->points[i].seconds / p->seconds[UNCALIBRATED][i],
+            constants_spread[0], constants_spread[1]);
+    p->inside[CALIBRATED] = by_other_sizes(r, p->seconds[CALIBRATED]);
     by_two_points(r, p->seconds[UNCALIBRATED], p->seconds[TWO_POINTS]);
 }
 
@@ -106,6 +119,8 @@ static void add_errors(struct collective_score *s,
                                         / p->r->points[i].seconds - 1);
         s->rows++;
     }
+    for (int c = 0; c < COLUMNS; c++)
+        s->inside[c] += p->inside[c];
 }
 
 /* Runs of the same op and sizes on other ranks, size by size. */
