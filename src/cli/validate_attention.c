@@ -171,21 +171,6 @@ static struct machine *open_machine(const char *name, int kernels,
     return m;
 }
 
-/* The datasheet and general constants: no kernels, no collectives, links as
- * topo/collective.h takes them from the datasheet. */
-static void forget_calibration(struct machine *m)
-{
-    for (int64_t i = 0; i < m->n_collectives; i++)
-        free(m->collectives[i].segments);
-    m->n_collectives = 0;
-    for (int64_t i = 0; m->graph && i < m->graph->n_edges; i++) {
-        struct edge *g = &m->graph->edges[i];
-        for (int k = 0; k < 2; k++)
-            if (g->datasheet > 0)
-                g->bandwidth[k] = 0.68 * g->datasheet;
-    }
-}
-
 static const struct box *find_box(const char *name)
 {
     for (int i = 0; i < BOXES; i++)

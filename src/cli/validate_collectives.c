@@ -21,6 +21,21 @@ static const struct { const char *gpu, *machine; } boxes[] = {
 };
 enum { BOXES = sizeof boxes / sizeof *boxes, MOST_RANKS = 8 };
 
+void forget_calibration(struct machine *m)
+{
+    for (int64_t i = 0; i < m->n_collectives; i++)
+        free(m->collectives[i].segments);
+    m->n_collectives = 0;
+    for (int64_t i = 0; m->graph && i < m->graph->n_edges; i++) {
+        struct edge *g = &m->graph->edges[i];
+        for (int k = 0; k < 2; k++)
+            if (g->datasheet > 0)
+                g->bandwidth[k] = 0.68 * g->datasheet;
+            else if (g->type == EDGE_SOCKET)
+                g->bandwidth[k] = 22e9;
+    }
+}
+
 /* ---- Predictions of one run ---------------------------------------------- */
 
 static int is_inside(double ratio, double low, double high)
@@ -209,6 +224,7 @@ static int validate_box(int box, struct collective_scores *all,
     if (rc == 0) {
         snprintf(s.gpu, sizeof s.gpu, "%s", boxes[box].gpu);
         snprintf(s.machine, sizeof s.machine, "%s", boxes[box].machine);
+        forget_calibration(m);
         score_machine(&s, &in, m);
         ARRAY_PUSH(all->items, all->n, all->cap, s);
     }
