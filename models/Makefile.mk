@@ -9,6 +9,7 @@ libmodels_a_SOURCES = \
 	%D%/forms.c \
 	%D%/forms.h \
 	%D%/forms_internal.h \
+	%D%/forms_network.c \
 	%D%/forms_softmax.c \
 	%D%/internal.h \
 	%D%/messages.c \

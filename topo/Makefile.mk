@@ -14,6 +14,8 @@ libtopo_a_SOURCES = \
 	%D%/graph.h \
 	%D%/graph_internal.h \
 	%D%/hwloc.c \
+	%D%/knobs.c \
+	%D%/knobs.h \
 	%D%/machine.c \
 	%D%/machine.h \
 	%D%/machine_fields.c \

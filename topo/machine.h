@@ -142,6 +142,10 @@ struct machine {
  * format is shown and explained in scenarios/machines/unit.yaml. */
 struct machine *machine_parse(const char *path, const char *text, size_t size,
                               struct error *e);
+/* The same with `hosts` of the first kind of its cluster; 0: as it says. */
+struct machine *machine_parse_hosts(const char *path, const char *text,
+                                    size_t size, int64_t hosts,
+                                    struct error *e);
 /* Where `calibrate` writes and `machine: local` reads: $SPAR_LOCAL, else
  * ~/.config/spar/local.yaml. The caller frees it. */
 char *machine_local_path(void);

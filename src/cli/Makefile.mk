@@ -37,6 +37,7 @@ libcli_a_SOURCES = \
 	%D%/scenario_data.c \
 	%D%/scenario_internal.h \
 	%D%/scenario_job.c \
+	%D%/scenario_machine.c \
 	%D%/scenario_strategies.c
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
