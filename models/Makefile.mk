@@ -18,5 +18,7 @@ libmodels_a_SOURCES = \
 	%D%/planner.h \
 	%D%/ports.c \
 	%D%/result.c \
+	%D%/sensitivity.c \
+	%D%/sensitivity.h \
 	%D%/simulate.c \
 	%D%/simulate.h

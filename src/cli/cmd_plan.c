@@ -71,22 +71,30 @@ static struct candidate *asked(const struct scenario *s, int64_t *n)
     return list;
 }
 
-static int answer(struct scenario *s, const struct call *call,
-                  struct plan_report *r, struct answer *a, struct error *e)
+static int find(struct scenario *s, const struct plan_options *o,
+                struct machine *m, struct answer *a,
+                struct plan_report *r, struct error *e)
 {
-    const struct plan_options *o = call->options;
     int64_t n;
     struct candidate *list = asked(s, &n);
     int rc = planner_answer(a, r->question, o->simulate, list, n, e);
 
     free(list);
-    if (rc)
-        return -1;
+    if (!rc)
+        sensitivity_find(r->sensitivity, a, r->question, m);
+    return rc;
+}
+
+static int tell(struct scenario *s, const struct call *call,
+                const struct plan_report *r, struct error *e)
+{
+    const struct plan_options *o = call->options;
+
     if (o->format == FORMAT_JSON)
         plan_json(stdout, r);
     else
         plan_text(stdout, r);
-    if (o->emit && plan_emit(o->emit, s, a, o->entries, call->line, e))
+    if (o->emit && plan_emit(o->emit, s, r->answer, o->entries, call->line, e))
         return -1;
     if (o->emit && o->format == FORMAT_TEXT)
         fprintf(stderr, "scenario: %s\n", o->emit);
@@ -101,14 +109,17 @@ static int plan_scenario(struct scenario *s, const struct call *call,
     struct question q = { &s->job, s->ranks, machine, s->kernel,
                           network_find(network_words[o->network]), 0 };
     struct answer a = { 0 };
-    struct plan_report r = { s, &q, &a, 0, o->reserve };
+    struct sensitivity depends = { 0 };
+    struct plan_report r = { s, &q, &a, &depends, 0, o->reserve };
 
     if (!machine)
         return -1;
     int rc = capacity(o, &q, &r.capacity, e);
     q.memory = r.capacity * (double)(100 - o->reserve) / 100;
     if (!rc)
-        rc = answer(s, call, &r, &a, e);
+        rc = find(s, o, machine, &a, &r, e);
+    if (!rc)
+        rc = tell(s, call, &r, e);
     answer_clear(&a);
     machine_destroy(machine);
     return rc;

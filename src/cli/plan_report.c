@@ -12,9 +12,15 @@
 
 enum { CELL = 24, LINE = 160 };
 
+/* "1": a bare number. */
 static const char *quantity(char cell[CELL], double value, const char *unit)
 {
-    return isnan(value) ? "-" : quantity_print(value, unit, cell, CELL);
+    if (isnan(value))
+        return "-";
+    if (strcmp(unit, "1"))
+        return quantity_print(value, unit, cell, CELL);
+    snprintf(cell, CELL, "%.4g", value);
+    return cell;
 }
 
 /* The options but the layout, which has a column of its own. */
@@ -148,6 +154,60 @@ static void text_refusals(FILE *out, const struct candidates *all)
     }
 }
 
+/* "ring zigzag, backward: q", of what is not a contender, too. */
+static void candidate_text(const struct candidate *c, char text[LINE])
+{
+    struct strategy_options o = c->options;
+    char options[LINE];
+
+    o.layout = LAYOUT_CONTIGUOUS;
+    options_text(c->strategy, &o, options, sizeof options);
+    snprintf(text, LINE, "%s %.12s%s%.96s", c->strategy->name,
+             layout_names[c->options.layout], *options ? ", " : "", options);
+}
+
+static void turn_text(const struct turn *t, const char *unit, char text[LINE])
+{
+    char value[CELL], choice[LINE];
+
+    if (isnan(t->value)) {
+        snprintf(text, LINE, "-");
+        return;
+    }
+    candidate_text(&t->choice, choice);
+    snprintf(text, LINE, "%s: %.120s", quantity(value, t->value, unit), choice);
+}
+
+/* Counts, or may change the choice. */
+static int matters(const struct swing *x)
+{
+    return fabs(x->elasticity) >= 0.01 || !isnan(x->below.value)
+        || !isnan(x->above.value);
+}
+
+static void text_sensitivity(FILE *out, const struct plan_report *r)
+{
+    int told = 0;
+
+    for (int i = 0; i < r->sensitivity->n; i++) {
+        const struct swing *x = &r->sensitivity->list[i];
+        const char *unit = x->knob->unit;
+        char value[CELL], below[LINE], above[LINE];
+        if (!matters(x))
+            continue;
+        if (!told++)
+            fprintf(out, "%-17s %10s %9s  %-44s %s\n", "depends on", "now",
+                    "by +10 %", "choice changes below", "above");
+        turn_text(&x->below, unit, below);
+        turn_text(&x->above, unit, above);
+        fprintf(out, "%-17s %10s %+7.1f %%  %-44s %s\n", x->knob->name,
+                quantity(value, x->value, unit),
+                100 * (pow(1.1, x->elasticity) - 1), below, above);
+    }
+    if (told)
+        fputc('\n', out);
+}
+
 void plan_text(FILE *out, const struct plan_report *r)
 {
     const struct answer *a = r->answer;
@@ -167,6 +227,8 @@ void plan_text(FILE *out, const struct plan_report *r)
     fputc('\n', out);
     text_left_out(out, r);
     text_refusals(out, &a->all);
+    fputc('\n', out);
+    text_sensitivity(out, r);
 }
 
 /* ---- JSON ---------------------------------------------------------------- */
@@ -210,6 +272,36 @@ static void json_refusals(struct json *j, const struct candidates *all)
     json_end(j);
 }
 
+static void json_turn(struct json *j, const char *key, const struct turn *t)
+{
+    char choice[LINE];
+
+    candidate_text(&t->choice, choice);
+    json_object(j, key);
+    json_real(j, "value", t->value);
+    json_text(j, "choice", choice);
+    json_end(j);
+}
+
+static void json_sensitivity(struct json *j, const struct sensitivity *s)
+{
+    json_array(j, "sensitivity");
+    for (int i = 0; i < s->n; i++) {
+        const struct swing *x = &s->list[i];
+        json_object(j, NULL);
+        json_text(j, "number", x->knob->name);
+        json_text(j, "unit", x->knob->unit);
+        json_real(j, "value", x->value);
+        json_real(j, "elasticity", x->elasticity);
+        if (!isnan(x->below.value))
+            json_turn(j, "below", &x->below);
+        if (!isnan(x->above.value))
+            json_turn(j, "above", &x->above);
+        json_end(j);
+    }
+    json_end(j);
+}
+
 void plan_json(FILE *out, const struct plan_report *r)
 {
     const struct answer *a = r->answer;
@@ -229,5 +321,6 @@ void plan_json(FILE *out, const struct plan_report *r)
         json_contender(&j, r, i);
     json_end(&j);
     json_refusals(&j, &a->all);
+    json_sensitivity(&j, r->sensitivity);
     json_end(&j);
 }
