@@ -23,7 +23,7 @@ unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
 	%D%/lower.t %D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
 	%D%/mutation_hand.t %D%/options.t %D%/oracle.t %D%/position.t \
-	%D%/reduce.t %D%/report.t %D%/ring_options.t %D%/rsa_star.t \
+	%D%/reader.t %D%/reduce.t %D%/report.t %D%/ring_options.t %D%/rsa_star.t \
 	%D%/scenario.t %D%/scenario_attention.t %D%/schedule.t %D%/session.t \
 	%D%/simulate.t %D%/simulate_device.t %D%/simulate_family.t \
 	%D%/slots.t %D%/spool.t %D%/stalls.t \
@@ -93,6 +93,7 @@ endif
 %C%_options_t_SOURCES = %D%/options_test.c
 %C%_oracle_t_SOURCES = %D%/brute.h %D%/oracle_test.c
 %C%_position_t_SOURCES = %D%/position_test.c
+%C%_reader_t_SOURCES = %D%/reader_test.c
 %C%_reduce_t_SOURCES = %D%/reduce_test.c %D%/reduce_case.h
 %C%_report_t_SOURCES = %D%/report_test.c
 %C%_scenario_attention_t_SOURCES = %D%/scenario_attention_test.c

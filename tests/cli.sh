@@ -192,6 +192,14 @@ point "run: failed verification: status 1, one JSON value, no tensors"
 launch=
 spar run "$small"; [ $? = 2 ] && silent out && says err 'mpiexec -n 2'
 point "run started alone says how to start it"
+OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 spar run "$small"
+[ $? = 2 ] && silent out && [ "$(wc -l < "$temporary/err")" = 1 ] &&
+    says err "^spar: Open MPI's mpiexec started 2 processes, but" &&
+    says err 'start spar with mpiexec.mpich$'
+point "run started by another MPI says so"
+OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=1 spar run "$small"
+[ $? = 2 ] && silent out && silent err
+point "once"
 
 # ---- A full disk, too little memory
 "$SPAR" list > /dev/full 2> "$temporary/err"

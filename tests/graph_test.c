@@ -47,7 +47,7 @@ static struct machine *preset(const char *name)
 static const char *route_text(struct graph *g, int32_t a, int32_t b)
 {
     static char text[2000];
-    char name[64];
+    char name[GRAPH_NAME];
     struct route r;
 
     if (graph_route(g, a, b, &r) != 0)
@@ -59,7 +59,7 @@ static const char *route_text(struct graph *g, int32_t a, int32_t b)
     return text;
 }
 
-/* Links follow each other from a to b, and what they add up to is the route's. */
+/* Links follow each other from a to b and add up to what the route says. */
 static void assert_whole(struct graph *g, int32_t a, int32_t b)
 {
     struct route r;
@@ -168,7 +168,8 @@ static void classes(void **state)
     assert_string_equal(route_text(g, 0, 1), "nvlink: host0.gpu1");
     assert_string_equal(route_text(g, 1, 0), "nvlink: host0.gpu0");
     assert_string_equal(route_text(g, 0, 2), "pcie: host0.b host0.gpu2");
-    assert_string_equal(route_text(g, 0, 3), "pcie: host0.b host0.a host0.gpu3");
+    assert_string_equal(route_text(g, 0, 3),
+                        "pcie: host0.b host0.a host0.gpu3");
     assert_string_equal(route_text(g, 0, 4), "numa: host0.b host0.a "
                         "host0.socket0 host0.c host0.gpu4");
     /* Not over a bridge to a GPU and on from there. */

@@ -8,6 +8,7 @@ temporary=$(mktemp -d) || exit 99
 trap 'rm -rf "$temporary"' EXIT
 . "$srcdir/tests/points.sh"
 here=$srcdir/tests/topo
+says() { grep -q -e "$1" "$temporary/out"; }
 
 # The machine of an expected text: the file NAME beside it, else the preset.
 machine() {
@@ -25,6 +26,28 @@ for expected in "$here"/*.txt; do
     point "$name"
 done
 [ "$1" = write ] && exit
+
+# ---- Slurm: the nodes of a job, on the tree beside slurm.conf if there is one
+cp "$here/tree.conf" "$temporary/topology.conf"
+SLURM_JOB_ID=77 SLURM_JOB_NODELIST='big1,tux[0,08]'
+SLURM_TASKS_PER_NODE='1(x2),2'
+SLURM_CONF=$temporary/slurm.conf SLURM_TOPOLOGY_ADDR=top.m0.s1.big1
+export SLURM_JOB_ID SLURM_JOB_NODELIST SLURM_TASKS_PER_NODE SLURM_CONF
+export SLURM_TOPOLOGY_ADDR
+spar topo slurm &&
+    says '^job 77: this node is top.m0.s1.big1; 4 slots on 3 hosts' &&
+    says '^  1   fabric       -  fabric' &&
+    says '^  3   fabric  fabric    numa' &&
+    says ' s0  1 to hosts'
+point "slurm: on the tree"
+rm "$temporary/topology.conf"
+spar topo slurm && says ' network  3 to hosts' && says '^leaf  *10 '
+point "slurm: one network"
+SLURM_TASKS_PER_NODE=2; spar topo slurm
+[ $? = 2 ] && grep -q 'of 1 nodes, SLURM_JOB_NODELIST of 3' "$temporary/err"
+point "slurm: tasks of other nodes"
+spar topo host && says ' slots* on 1 host$' && says '(slot 0)'
+point "host"
 
 # ---- Other formats
 if command -v python3 > /dev/null; then

@@ -13,6 +13,8 @@ libtopo_a_SOURCES = \
 	%D%/graph.c \
 	%D%/graph.h \
 	%D%/graph_internal.h \
+	%D%/hostlist.c \
+	%D%/hostlist.h \
 	%D%/hwloc.c \
 	%D%/knobs.c \
 	%D%/knobs.h \
@@ -25,10 +27,17 @@ libtopo_a_SOURCES = \
 	%D%/machine_tables.c \
 	%D%/machine_write.c \
 	%D%/near.c \
+	%D%/read_hwloc.c \
+	%D%/read_nccl.c \
+	%D%/read_slurm.c \
+	%D%/reader.c \
+	%D%/reader.h \
 	%D%/route.c \
 	%D%/slots.c \
 	%D%/slots.h \
 	%D%/survey.c \
 	%D%/survey.h \
-	%D%/topology.h
+	%D%/topology.h \
+	%D%/xml.c \
+	%D%/xml.h
 libtopo_a_CFLAGS = $(AM_CFLAGS) $(HWLOC_CFLAGS)

@@ -9,9 +9,7 @@
 #include <stdio.h>
 
 struct drawing {
-    const char *name;           /* of the machine */
-    const char *processor;      /* "" unknown */
-    struct graph *g;            /* frozen */
+    struct graph *g;            /* frozen, with a name */
     const struct survey *survey;
 };
 
@@ -26,7 +24,8 @@ void draw_svg(const struct drawing *d, FILE *out);
 int draw_shows(const struct graph *g, int32_t vertex);
 /* Those left out. */
 int64_t draw_left_out(const struct graph *g);
-/* "450 GB/s", the slower direction. */
+/* "450 GB/s", or "unknown"; of an edge, the slower direction. */
+const char *draw_bandwidth(double bandwidth, char *text, size_t size);
 const char *draw_rate(const struct edge *edge, char *text, size_t size);
 
 #endif

@@ -13,7 +13,7 @@
 
 static void json_vertices(struct json *j, const struct graph *g)
 {
-    char name[64];
+    char name[GRAPH_NAME];
 
     json_array(j, "vertices");
     for (int32_t i = 0; i < g->n_vertices; i++) {
@@ -113,8 +113,8 @@ void draw_json(const struct drawing *d, FILE *out)
 
     json_begin(&j, out);
     json_object(&j, NULL);
-    json_text(&j, "machine", d->name);
-    json_text(&j, "processor", d->processor);
+    json_text(&j, "machine", d->g->name);
+    json_text(&j, "about", d->g->about);
     json_int(&j, "hosts", d->g->n_hosts);
     json_int(&j, "slots", d->g->n_slots);
     json_vertices(&j, d->g);
@@ -130,7 +130,7 @@ void draw_json(const struct drawing *d, FILE *out)
     putc('\n', out);
 }
 
-/* ---- What pictures show --------------------------------------------------- */
+/* ---- What pictures show ------------------------------------------------- */
 
 enum { SHOWN_HOSTS = 4 };
 
@@ -144,7 +144,7 @@ int64_t draw_left_out(const struct graph *g)
     return max64(0, g->n_hosts - SHOWN_HOSTS);
 }
 
-/* ---- Graphviz -------------------------------------------------------------- */
+/* ---- Graphviz ----------------------------------------------------------- */
 
 static void dot_text(FILE *out, const char *s)
 {
@@ -177,7 +177,7 @@ void draw_dot(const struct drawing *d, FILE *out)
     char rate[32];
 
     fputs("graph ", out);
-    dot_text(out, d->name);
+    dot_text(out, g->name);
     fputs(" {\n", out);
     if (draw_left_out(g) > 0)
         fprintf(out, "  label=\"%d more hosts are not shown\";\n",

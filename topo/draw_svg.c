@@ -42,7 +42,7 @@ static int depth_of(const struct graph *g, int32_t v)
     return depth;
 }
 
-/* Switches by level, the highest first, then the host's own; NVSwitches last. */
+/* Switches by level, the highest first, then the host's; NVSwitches last. */
 static int32_t row_of(const struct graph *g, int32_t v)
 {
     enum { HOST = 8, DEEPEST = ROWS - 3 };
@@ -116,6 +116,12 @@ static double y_of(const struct layout *l, int32_t v)
 
 /* ---- Drawing ------------------------------------------------------------- */
 
+/* By the order of magnitude; 4 of what is unknown. */
+static double stroke(const struct edge *edge)
+{
+    return 0.5 + fmin(4, fmax(0, log10(edge->bandwidth[0] / 1e9)));
+}
+
 static void draw_edge(const struct layout *l, const struct edge *edge)
 {
     static const char *const colours[] = {
@@ -135,14 +141,14 @@ static void draw_edge(const struct layout *l, const struct edge *edge)
             "stroke=\"%s\" stroke-width=\"%.1f\"><title>%s %s</title></path>\n",
             l->x[a], y_of(l, a), (l->x[a] + l->x[b]) / 2,
             (y_of(l, a) + y_of(l, b)) / 2 + bend, l->x[b], y_of(l, b),
-            colours[edge->type], 0.5 + fmax(0, log10(edge->bandwidth[0] / 1e9)),
+            colours[edge->type], stroke(edge),
             edge_names[edge->type], draw_rate(edge, rate, sizeof rate));
 }
 
 static void draw_box(const struct layout *l, int32_t v)
 {
     const struct vertex *x = &l->g->vertices[v];
-    char name[64];
+    char name[GRAPH_NAME];
 
     if (l->row[v] < 0)
         return;
@@ -171,7 +177,7 @@ void draw_svg(const struct drawing *d, FILE *out)
             "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n"
             "<text x=\"%d\" y=\"%d\" font-size=\"14\">", l.width, height,
             MARGIN, MARGIN);
-    put_escaped(out, d->name);
+    put_escaped(out, d->g->name);
     if (draw_left_out(d->g) > 0)
         fprintf(out, " (%d more hosts are not shown)",
                 (int)draw_left_out(d->g));

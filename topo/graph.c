@@ -117,7 +117,7 @@ static int32_t number_slots(struct graph *g, enum vertex_kind kind)
 static int check_pair(struct graph *g, int32_t a, int32_t b, struct error *e)
 {
     struct route r;
-    char from[64], to[64];
+    char from[GRAPH_NAME], to[GRAPH_NAME];
 
     if (graph_route(g, a, b, &r) == 0 && graph_route(g, b, a, &r) == 0)
         return 0;

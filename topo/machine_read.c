@@ -233,9 +233,13 @@ static int read_cluster(struct yaml *y, int map, struct machine *m,
     if (rc == 0 && !(m->graph = cluster_graph(&c, &why)))
         rc = yaml_fail(y, map, "cluster", e, "%s", why.text);
     cluster_clear(&c);
-    if (rc == 0 && m->cores == 0)
+    if (rc != 0)
+        return -1;
+    if (m->cores == 0)
         m->cores = m->graph->n_slots;
-    return rc;
+    snprintf(m->graph->name, sizeof m->graph->name, "%s", m->name);
+    snprintf(m->graph->about, sizeof m->graph->about, "%s", m->processor);
+    return 0;
 }
 
 /* ---- Reading ------------------------------------------------------------ */

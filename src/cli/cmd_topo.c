@@ -7,10 +7,12 @@
 
 #include "topo/draw.h"
 #include "topo/machine.h"
+#include "topo/reader.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct topo_options {
     int format;
@@ -27,52 +29,54 @@ static const struct option_row topo_rows[] = {
     ROW_END
 };
 
-/* A preset, a file, or what calibrate wrote. */
+/* What calibrate wrote, a file, or a preset. */
 static char *machine_text(const char *name, char **path, size_t *size,
                           struct error *e)
 {
     struct error why = { 0 };
     char *text = NULL;
+    int is_file = strpbrk(name, "./") && access(name, R_OK) == 0;
 
-    if (strcmp(name, "local") != 0)
+    if (!is_file && strcmp(name, "local") != 0) {
         text = scenario_data("machines", name, "", path, size, &why);
-    else if ((*path = machine_local_path()))
+    } else {
+        *path = is_file ? xstrdup(name) : machine_local_path();
         text = file_read((const char *const *)path, 1, &(int){ 0 }, size, &why);
+    }
     if (!text)
         fail_usage(e, "there is no machine \"%s\" (%s)", name, why.text);
     return text;
 }
 
-static struct machine *read_machine(const char *name, struct error *e)
+static struct graph *read_machine(const char *name, struct error *e)
 {
+    const char *rest;
+    const struct topology_reader *r = topology_word(name, &rest);
     char *path = NULL;
     size_t size = 0;
-    char *text = machine_text(name, &path, &size, e);
-    struct machine *m = text ? machine_parse(path, text, size, e) : NULL;
 
-    if (m && !m->graph) {
-        fail_usage(e, "%s: nothing is said of how its slots are connected "
-                   "(cluster)", path);
-        machine_destroy(m);
-        m = NULL;
-    }
+    if (r)
+        return r->read(name, rest, strlen(rest), e);
+    char *text = machine_text(name, &path, &size, e);
+    struct graph *g = text ? topology_read(path, text, size, e) : NULL;
     free(text);
     free(path);
-    return m;
+    return g;
 }
 
 static int draw_machine(const char *name, int format, struct error *e)
 {
-    struct machine *m = read_machine(name, e);
+    struct graph *g = read_machine(name, e);
     struct survey s;
 
-    if (!m)
+    if (!g)
         return -1;
-    survey(m->graph, &s);
-    struct drawing d = { m->name, m->processor, m->graph, &s };
-    draw[format](&d, stdout);
+    if (!*g->name)
+        snprintf(g->name, sizeof g->name, "%s", name);
+    survey(g, &s);
+    draw[format](&(struct drawing){ g, &s }, stdout);
     survey_clear(&s);
-    machine_destroy(m);
+    graph_destroy(g);
     return SPAR_OK;
 }
 
