@@ -9,7 +9,7 @@
 
 enum { BEST = 3, STEPS = 8, HALVINGS = 10 };
 static const double farthest = 16;      /* = sqrt(2) ^ STEPS */
-static const double better = 0.002;     /* less is as good */
+static const double better = 0.01;      /* less is as good */
 
 /* A candidate, and its simulated seconds / its form's. */
 struct rival {

@@ -10,7 +10,7 @@
 #include "models/planner.h"
 #include "topo/knobs.h"
 
-/* The value beyond which `choice` takes the place of the plan's. */
+/* The value beyond which `choice` is better than the plan's by 1 % and more. */
 struct turn {
     double value;               /* NaN: not up to 16 times as much or little */
     struct candidate choice;

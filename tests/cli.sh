@@ -161,6 +161,12 @@ spar run "$temporary/choice.yaml" --format json -o "$temporary/c.h5" &&
     json 'len(x) == 3 and all(s["passed"] for s in x)'
 point "plan --emit: run takes it"
 launch=
+plan --set machine.link.bandwidth=2GB/s --set machine.compute=0.5 \
+    --format json && json '{d["number"]: d["value"]
+    for d in x["sensitivity"]}["link.bandwidth"] == 2e9 and
+    all(set(d) >= {"number", "unit", "value", "elasticity"}
+    for d in x["sensitivity"])'
+point "plan: what it depends on; a machine that differs"
 plan --memory 70kB --reserve 50 --format json &&
     json 'x["memory_bytes"] == 35e3 and x["plans"][0]["peak_bytes"] <= 35e3 and
     not x["plans"][-1]["fits"]'
