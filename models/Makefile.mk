@@ -6,12 +6,15 @@ libmodels_a_SOURCES = \
 	%D%/cost.c \
 	%D%/engines.c \
 	%D%/events.c \
+	%D%/flow.c \
 	%D%/forms.c \
 	%D%/forms.h \
 	%D%/forms_internal.h \
 	%D%/forms_network.c \
 	%D%/forms_softmax.c \
 	%D%/internal.h \
+	%D%/links.c \
+	%D%/links.h \
 	%D%/messages.c \
 	%D%/network.c \
 	%D%/planner.c \
@@ -20,5 +23,6 @@ libmodels_a_SOURCES = \
 	%D%/result.c \
 	%D%/sensitivity.c \
 	%D%/sensitivity.h \
+	%D%/shape.c \
 	%D%/simulate.c \
 	%D%/simulate.h

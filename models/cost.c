@@ -288,24 +288,30 @@ static int can_time(const struct machine *m, enum op_kind kind,
                                kernel, e);
 }
 
-int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
-                   const struct machine *m, const char *kernel,
-                   struct error *e)
+int costs_known(const struct machine *m, const char *kernel,
+                const int64_t kinds[OP_KINDS], struct error *e)
 {
-    int64_t seen[OP_KINDS] = { 0 };
-
-    for (int64_t r = 0; r < ranks; r++)
-        for (int64_t i = 0; i < schedules[r]->n_ops; i++)
-            seen[schedules[r]->ops[i].kind]++;
     for (int k = 0; k < OP_KINDS; k++)
-        if (seen[k] && can_time(m, (enum op_kind)k, kernel, e) != 0)
+        if (kinds[k] && can_time(m, (enum op_kind)k, kernel, e) != 0)
             return -1;
     int within = m->devices == 1 && machine_copy_bandwidth(m, COPY_DEVICE, 1);
-    if (seen[OP_SEND] + seen[OP_RECV] + seen[OP_COLLECTIVE] && !m->link.n
+    if (kinds[OP_SEND] + kinds[OP_RECV] + kinds[OP_COLLECTIVE] && !m->link.n
         && !within)
         return fail(e, "machine %s: no link: messages cannot be timed",
                     m->name);
     return 0;
+}
+
+int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
+                   const struct machine *m, const char *kernel,
+                   struct error *e)
+{
+    int64_t kinds[OP_KINDS] = { 0 };
+
+    for (int64_t r = 0; r < ranks; r++)
+        for (int64_t i = 0; i < schedules[r]->n_ops; i++)
+            kinds[schedules[r]->ops[i].kind]++;
+    return costs_known(m, kernel, kinds, e);
 }
 
 /* ---- Cache -------------------------------------------------------------- */
@@ -319,7 +325,7 @@ struct cost_key {
 enum { CACHE_SLOTS = 4096 };
 struct cost_cache {
     struct cost_key keys[CACHE_SLOTS];
-    double seconds[CACHE_SLOTS];        /* 0: empty */
+    int32_t index[CACHE_SLOTS];         /* + 1; 0: empty */
 };
 
 struct cost_cache *cost_cache_create(void)
@@ -343,18 +349,27 @@ static int32_t results_key(const struct schedule *s, const struct operand *o,
     return (int32_t)key;
 }
 
-double cost_cached(struct cost_cache *c, const struct machine *m,
-                   const char *kernel, const struct schedule *s,
+static int32_t add_seconds(struct simulation *sim, const struct schedule *s,
+                           const struct op *op)
+{
+    double seconds = op_seconds(sim->m, sim->o.kernel, s, op);
+
+    ARRAY_PUSH(sim->seconds, sim->n_seconds, sim->seconds_cap, seconds);
+    return (int32_t)(sim->n_seconds - 1);
+}
+
+int32_t cost_index(struct simulation *sim, const struct schedule *s,
                    const struct op *op)
 {
+    struct cost_cache *c = sim->costs;
     int64_t n;
 
     if (op->kind != OP_ATTEND && op->kind != OP_ATTEND_BACKWARD)
-        return op_seconds(m, kernel, s, op);
+        return add_seconds(sim, s, op);
     /* Without segments it is rows that count. */
     pool_segments_get(s->pool, op->segments, &n);
     if (n == 0)
-        return op_seconds(m, kernel, s, op);
+        return add_seconds(sim, s, op);
     const struct operand *o = pool_operands_get(s->pool, op->operands, &n);
     struct cost_key key = {
         op->kind, op->segments, o[0].tile.head_count,
@@ -363,9 +378,9 @@ double cost_cached(struct cost_cache *c, const struct machine *m,
         s->buffers[o[2].tile.buffer].width, results_key(s, o, n)
     };
     uint64_t slot = hash_bytes(0, &key, sizeof key) % CACHE_SLOTS;
-    if (c->seconds[slot] > 0
-        && memcmp(&c->keys[slot], &key, sizeof key) == 0)
-        return c->seconds[slot];
-    c->keys[slot] = key;
-    return c->seconds[slot] = op_seconds(m, kernel, s, op);
+    if (!c->index[slot] || memcmp(&c->keys[slot], &key, sizeof key) != 0) {
+        c->keys[slot] = key;
+        c->index[slot] = add_seconds(sim, s, op) + 1;
+    }
+    return c->index[slot] - 1;
 }

@@ -91,7 +91,9 @@ static struct simulate_result bench_run(struct bench *t,
                                         const char *network)
 {
     struct simulate_options o = { .network = network_find(network),
-                                  .entry = 7, .record = 1 };
+                                  .entry = 7, .record = 1,
+                                  .links = with_links,
+                                  .slots = with_slots };
     struct simulate_result r;
 
     for (int i = 0; i < t->ranks; i++)

@@ -302,6 +302,22 @@ static void exchange(void **state)
     job_clear(&job);
 }
 
+/* Members whose tiles lie in other buffers than mine: star's queries. */
+static void other_buffers(void **state)
+{
+    struct machine m = device_machine(2);
+    struct job job = make_job(4, 2, 512, MASK_CAUSAL, PASS_FORWARD);
+    struct strategy_options options = { .block = 64, .anchor = 16 };
+
+    (void)state;
+    job.queries = 8;
+    struct simulate_result r = simulate_with(&job, "star", &options, 4, &m,
+                                             "loggp");
+    assert_true(r.seconds > 0 && r.seconds < 1);
+    simulate_result_clear(&r);
+    job_clear(&job);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +327,7 @@ int main(void)
         cmocka_unit_test(streams),
         cmocka_unit_test(beside_messages), cmocka_unit_test(results_and_rates),
         cmocka_unit_test(corners), cmocka_unit_test(exchange),
+        cmocka_unit_test(other_buffers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,8 @@ static struct surface surfaces[] = {
       0, 0 },
 };
 static struct link_segment segments[2];
+static const struct links *with_links;  /* NULL: the machine's */
+static const int32_t *with_slots;
 
 static struct machine unit_machine(void)
 {
@@ -68,7 +70,8 @@ static struct simulate_result simulate_with(const struct job *job,
     struct error e = { 0 };
     struct simulate_result r;
     struct simulate_options o = { .network = network_find(network),
-                                  .kernel = "cpu", .record = 1 };
+                                  .kernel = "cpu", .record = 1,
+                                  .links = with_links, .slots = with_slots };
     struct plan *p = plan_create(job, strategy_find(strategy), with, ranks,
                                  &e);
     const struct schedule *s[RANKS];

@@ -326,16 +326,24 @@ double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
     return 0;
 }
 
-double machine_message_seconds(const struct machine *m, int64_t bytes)
+const struct link_segment *machine_segment(const struct machine *m,
+                                           int64_t bytes)
 {
     const struct link *l = &m->link;
     int64_t i = 0;
 
     if (l->n == 0)
-        return 0;
+        return NULL;
     while (i + 1 < l->n && bytes >= l->segments[i].to)
         i++;
-    return l->segments[i].latency + (double)bytes / l->segments[i].bandwidth;
+    return &l->segments[i];
+}
+
+double machine_message_seconds(const struct machine *m, int64_t bytes)
+{
+    const struct link_segment *s = machine_segment(m, bytes);
+
+    return s ? s->latency + (double)bytes / s->bandwidth : 0;
 }
 
 char *machine_local_path(void)

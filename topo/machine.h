@@ -182,6 +182,9 @@ double machine_rate(const struct machine *m, const char *op,
 /* B/s of copies in blocks of so many bytes; 0 if the machine has none. */
 double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
                               int64_t block);
+/* That a message of so many bytes is in; NULL: no link. */
+const struct link_segment *machine_segment(const struct machine *m,
+                                           int64_t bytes);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
 
 /* ---- From measurements -------------------------------------------------- */

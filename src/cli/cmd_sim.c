@@ -21,13 +21,14 @@ struct sim_options {
 };
 
 /* By the names of network_models; main's table of words wants constants. */
-static const char *const network_words[] = { "ideal", "loggp", NULL };
+static const char *const network_words[] = { "ideal", "loggp", "flow",
+                                             NULL };
 static const struct sim_options sim_initial = { .network = 1 };
 
 static const struct option_row sim_rows[] = {
     ROW_OUTPUT(sim_options, "write the trace there (SCENARIO.sim.h5)"),
     { "network", 0, OPTION_WORD, offsetof(struct sim_options, network),
-      "ideal|loggp", 0, 0, network_words, "model of the network (loggp)" },
+      "ideal|loggp|flow", 0, 0, network_words, "model of the network (loggp)" },
     ROW_LOWERED(sim_options),
     ROW_SET(sim_options),
     ROW_FORMAT(sim_options),
