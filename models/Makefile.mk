@@ -3,6 +3,8 @@ noinst_LIBRARIES += libmodels.a
 libmodels_a_SOURCES = \
 	%D%/candidates.c \
 	%D%/candidates.h \
+	%D%/classes.c \
+	%D%/classes.h \
 	%D%/cost.c \
 	%D%/engines.c \
 	%D%/events.c \

@@ -296,7 +296,7 @@ int costs_known(const struct machine *m, const char *kernel,
             return -1;
     int within = m->devices == 1 && machine_copy_bandwidth(m, COPY_DEVICE, 1);
     if (kinds[OP_SEND] + kinds[OP_RECV] + kinds[OP_COLLECTIVE] && !m->link.n
-        && !within)
+        && !within && !m->graph)
         return fail(e, "machine %s: no link: messages cannot be timed",
                     m->name);
     return 0;

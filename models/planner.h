@@ -30,6 +30,8 @@ struct contender {
     double overlap;             /* communication hidden / communication */
     double imbalance;           /* pairs of the busiest rank / mean */
     int64_t sent, peak;         /* bytes, of the rank that has most */
+    double by_class[ROUTE_CLASSES];     /* bytes that a rank sends, the mean;
+                                   zeros where the machine has no graph */
     uint64_t hash;
     int fits;                   /* peak <= memory */
     int asked;                  /* named by the caller */
@@ -43,6 +45,9 @@ struct answer {
     double ops;                 /* simulated so far, about */
     double find_seconds;        /* to find and estimate all */
     struct forms *forms;        /* that estimated them */
+    struct links *links;        /* that they were simulated on; NULL: the
+                                   simulation's own */
+    struct classes *classes;    /* NULL: the machine has no graph */
     int64_t n, cap;
     struct contender *contenders;       /* by seconds, what fits first */
 };

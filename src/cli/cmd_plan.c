@@ -18,9 +18,10 @@ struct plan_options {
     const char *emit, *memory;
 };
 
-static const char *const network_words[] = { "ideal", "loggp", NULL };
+static const char *const network_words[] = { "auto", "ideal", "loggp", "flow",
+                                             NULL };
 static const struct plan_options plan_initial = {
-    .network = 1, .simulate = 16, .entries = 1, .reserve = 10
+    .simulate = 16, .entries = 1, .reserve = 10
 };
 
 #define AT(member) offsetof(struct plan_options, member)
@@ -35,13 +36,21 @@ static const struct option_row plan_rows[] = {
       "of a rank, as in 80GB (the machine's)" },
     { "reserve", 0, OPTION_INT, AT(reserve), "PERCENT", 0, 99, NULL,
       "of it left for others than buffers (10)" },
-    { "network", 0, OPTION_WORD, AT(network), "ideal|loggp", 0, 0,
-      network_words, "model of the network (loggp)" },
+    { "network", 0, OPTION_WORD, AT(network), "auto|ideal|loggp|flow",
+      0, 0, network_words,
+      "model of the network (auto: flow of a cluster, else loggp)" },
     ROW_SET(plan_options),
     ROW_FORMAT(plan_options),
     ROW_END
 };
 #undef AT
+
+static const struct network_model *network_of(const struct plan_options *o,
+                                              const struct machine *m)
+{
+    return network_find(o->network ? network_words[o->network]
+                        : m->graph ? "flow" : "loggp");
+}
 
 static int capacity(const struct plan_options *o, const struct question *q,
                     double *bytes, struct error *e)
@@ -106,14 +115,14 @@ static int plan_scenario(struct scenario *s, const struct call *call,
 {
     const struct plan_options *o = call->options;
     struct machine *machine = scenario_machine(s, NULL, e);
-    struct question q = { &s->job, s->ranks, machine, s->kernel,
-                          network_find(network_words[o->network]), 0 };
+    struct question q = { &s->job, s->ranks, machine, s->kernel, NULL, 0 };
     struct answer a = { 0 };
     struct sensitivity depends = { 0 };
     struct plan_report r = { s, &q, &a, &depends, 0, o->reserve };
 
     if (!machine)
         return -1;
+    q.network = network_of(o, machine);
     int rc = capacity(o, &q, &r.capacity, e);
     q.memory = r.capacity * (double)(100 - o->reserve) / 100;
     if (!rc)
