@@ -5,9 +5,9 @@
  * once.
  *
  * All groups of ranks send at once, and hosts of one kind are alike: routes are
- * those of the slots of one host of each kind, what they put on the links of
- * their hosts is exact, links between switches carry what all put on them in
- * equal parts. */
+ * those of the slots of one host of each kind; what they put on the links of
+ * that host is exact, links between switches carry what all put on them in equal
+ * parts. */
 #include <config.h>
 
 #include "models/forms_internal.h"
@@ -32,9 +32,16 @@ struct ways {
     int64_t n, cap;
     struct flows_of *known;
     double *carried;            /* [links] scratch: B */
+    int64_t n_touched;
+    int32_t *touched;           /* links that carry something */
+    double room[2];             /* B/s of all links between switches, down, up */
     int64_t n_sources;
     int32_t *sources;           /* slots of one host of each kind */
     double *weights;            /* [n_sources] ranks that each stands for */
+    int32_t *leaves;            /* [hosts] a switch, -1: none */
+    int32_t *found;             /* [n_sources][slots] route + 1; 0: not yet */
+    int64_t n_routes, routes_cap;
+    struct route *routes;
 };
 
 /* ---- Sources ------------------------------------------------------------- */
@@ -73,6 +80,41 @@ static void add_sources(struct ways *w)
         w->weights[i] += 1;
 }
 
+/* The first switch of the fabric that each host hangs on; -1: none. */
+static int32_t *find_leaves(const struct graph *g)
+{
+    int32_t *leaves = xcalloc((size_t)g->n_hosts, sizeof *leaves);
+
+    memset(leaves, -1, (size_t)g->n_hosts * sizeof *leaves);
+    for (int64_t i = g->n_edges - 1; i >= 0; i--)
+        for (int k = 0; k < 2; k++) {
+            int32_t host = g->vertices[g->edges[i].end[k]].host;
+            int32_t other = g->edges[i].end[!k];
+            if (host >= 0 && g->vertices[other].host < 0)
+                leaves[host] = other;
+        }
+    return leaves;
+}
+
+static int is_fabric(const struct graph *g, int32_t link)
+{
+    return g->vertices[link_from(g, link)].host < 0
+        && g->vertices[link_to(g, link)].host < 0;
+}
+
+static int rises(const struct graph *g, int32_t link)
+{
+    return g->vertices[link_from(g, link)].level
+        < g->vertices[link_to(g, link)].level;
+}
+
+static void add_room(struct ways *w)
+{
+    for (int32_t i = 0; i < 2 * w->g->n_edges; i++)
+        if (is_fabric(w->g, i))
+            w->room[rises(w->g, i)] += link_bandwidth(w->g, i);
+}
+
 struct ways *ways_create(struct graph *g, int64_t ranks)
 {
     struct ways *w = xcalloc(1, sizeof *w);
@@ -81,6 +123,10 @@ struct ways *ways_create(struct graph *g, int64_t ranks)
     w->ranks = ranks;
     w->carried = xcalloc((size_t)(2 * g->n_edges), sizeof *w->carried);
     add_sources(w);
+    add_room(w);
+    w->touched = xcalloc((size_t)(2 * g->n_edges), sizeof *w->touched);
+    w->leaves = find_leaves(g);
+    w->found = xcalloc((size_t)(w->n_sources * g->n_slots), sizeof *w->found);
     return w;
 }
 
@@ -90,8 +136,12 @@ void ways_destroy(struct ways *w)
         return;
     free(w->known);
     free(w->carried);
+    free(w->touched);
     free(w->sources);
     free(w->weights);
+    free(w->leaves);
+    free(w->found);
+    free(w->routes);
     free(w);
 }
 
@@ -136,76 +186,124 @@ static int64_t peer(const struct flows_of *x, int64_t j, int64_t i)
                           : next_place(x, j, i);
 }
 
-/* Links within a host, or out of it: its own slots put there all there is. */
-static int is_own(const struct graph *g, int32_t link)
+/* ---- Routes --------------------------------------------------------------- */
+
+/* Where switches spread what they carry, hosts of one kind are as far from
+ * this one as each other, on its leaf and beyond: the first of them. */
+static int32_t like_host(const struct ways *w, int32_t from, int32_t to)
 {
-    return g->vertices[link_from(g, link)].host >= 0
-        || g->vertices[link_to(g, link)].host >= 0;
+    const struct graph *g = w->g;
+    int32_t own = w->leaves[from], leaf = w->leaves[to];
+
+    if (from == to || leaf < 0 || !g->vertices[leaf].spreads)
+        return to;
+    for (int32_t h = 0; h < to; h++)
+        if (h != from && g->hosts[h].kind == g->hosts[to].kind
+            && (w->leaves[h] == own) == (leaf == own))
+            return h;
+    return to;
+}
+
+/* The slot of a like host at the same place; slots of a host follow each
+ * other. */
+static int32_t like_slot(const struct ways *w, int32_t from, int32_t to)
+{
+    const struct graph *g = w->g;
+    int32_t host = host_of(g, to), like = like_host(w, host_of(g, from), host);
+    int32_t v = g->slots[to] - g->hosts[host].first + g->hosts[like].first;
+
+    return g->vertices[v].slot;
+}
+
+static const struct route *route_to(struct ways *w, int64_t source,
+                                    int32_t to)
+{
+    int32_t *found = &w->found[source * w->g->n_slots + to];
+    int32_t from = w->sources[source];
+
+    if (!*found) {
+        int32_t like = like_slot(w, from, to);
+        int32_t *known = &w->found[source * w->g->n_slots + like];
+        if (!*known) {
+            struct route r;
+            graph_route(w->g, from, like, &r);
+            ARRAY_PUSH(w->routes, w->n_routes, w->routes_cap, r);
+            *known = (int32_t)w->n_routes;
+        }
+        *found = *known;
+    }
+    return &w->routes[*found - 1];
+}
+
+/* ---- Sharing -------------------------------------------------------------- */
+
+static int is_of(const struct graph *g, int32_t link, int32_t host)
+{
+    return g->vertices[link_from(g, link)].host == host
+        || g->vertices[link_to(g, link)].host == host;
+}
+
+static void put(struct ways *w, int32_t link, double bytes)
+{
+    int32_t resource = graph_resource(w->g, link);
+
+    if (!(w->carried[resource] > 0))
+        w->touched[w->n_touched++] = resource;
+    w->carried[resource] += bytes;
+}
+
+/* Links of its own host and between switches; those of the other host are as
+ * busy as its own. */
+static void carry(struct ways *w, const struct route *r, int64_t source)
+{
+    int32_t host = host_of(w->g, w->sources[source]);
+
+    for (int32_t i = 0; i < r->n; i++)
+        if (is_of(w->g, r->links[i], host))
+            put(w, r->links[i], 1);
+        else if (is_fabric(w->g, r->links[i]))
+            put(w, r->links[i], w->weights[source]);
 }
 
 static void add_flow(struct ways *w, struct flows_of *x, int64_t source,
                      int32_t to)
 {
-    struct route r;
-    int32_t from = w->sources[source];
+    const struct route *r = route_to(w, source, to);
 
-    if (graph_route(w->g, from, to, &r))
-        return;
-    x->sent[r.class] += w->weights[source] / (double)w->ranks;
-    if (x->to == TO_ALL) {      /* one after the other, the slowest rank's */
-        x->latency += r.latency / (double)w->n_sources;
-        x->seconds += 1 / r.bandwidth / (double)w->n_sources;
+    x->sent[r->class] += w->weights[source] / (double)w->ranks;
+    if (x->to == TO_ALL) {      /* one after the other */
+        x->latency += r->latency / (double)w->n_sources;
+        x->seconds += 1 / r->bandwidth / (double)w->n_sources;
     } else {
-        x->latency = fmax(x->latency, r.latency);
-        x->seconds = fmax(x->seconds, 1 / r.bandwidth);
+        x->latency = fmax(x->latency, r->latency);
+        x->seconds = fmax(x->seconds, 1 / r->bandwidth);
     }
-    for (int32_t i = 0; i < r.n; i++)
-        w->carried[graph_resource(w->g, r.links[i])] +=
-            is_own(w->g, r.links[i]) ? 1 : w->weights[source];
+    carry(w, r, source);
 }
 
-/* B/s of all links between switches that go as this one does: up or down. */
-static double tier(const struct graph *g, int32_t link)
-{
-    int up = g->vertices[link_from(g, link)].level
-        < g->vertices[link_to(g, link)].level;
-    double all = 0;
-
-    for (int32_t i = 0; i < 2 * g->n_edges; i++)
-        if (g->edges[i / 2].type == EDGE_FABRIC && !is_own(g, i)
-            && (g->vertices[link_from(g, i)].level
-                < g->vertices[link_to(g, i)].level) == up)
-            all += link_bandwidth(g, i);
-    return all;
-}
-
+/* The busiest link of each type; between switches all that go up, and all that
+ * go down, together. */
 static void share_links(struct ways *w, struct flows_of *x)
 {
     const struct graph *g = w->g;
-    double up = 0, down = 0, most = 0;
-    int32_t one[2] = { -1, -1 };
+    double between[2] = { 0, 0 };
 
-    for (int32_t i = 0; i < 2 * g->n_edges; i++) {
-        enum edge_type type = g->edges[i / 2].type;
-        if (!(w->carried[i] > 0))
-            continue;
-        if (is_own(g, i)) {
-            x->busy[type] = fmax(x->busy[type],
-                                 w->carried[i] / link_bandwidth(g, i));
-            continue;
-        }
-        int rises = g->vertices[link_from(g, i)].level
-            < g->vertices[link_to(g, i)].level;
-        *(rises ? &up : &down) += w->carried[i];
-        one[rises] = i;
+    for (int64_t i = 0; i < w->n_touched; i++) {
+        int32_t link = w->touched[i];
+        double *busy = &x->busy[g->edges[link / 2].type];
+        if (is_fabric(g, link))
+            between[rises(g, link)] += w->carried[link];
+        else
+            *busy = fmax(*busy, w->carried[link] / link_bandwidth(g, link));
+        w->carried[link] = 0;
     }
+    w->n_touched = 0;
     for (int k = 0; k < 2; k++)
-        if (one[k] >= 0)
+        if (between[k] > 0)
             x->busy[EDGE_FABRIC] = fmax(x->busy[EDGE_FABRIC],
-                                        (k ? up : down) / tier(g, one[k]));
+                                        between[k] / w->room[k]);
     for (int t = 0; t < EDGE_TYPES; t++)
-        most = fmax(most, x->busy[t]);
-    x->seconds = fmax(x->seconds, most);
+        x->seconds = fmax(x->seconds, x->busy[t]);
 }
 
 static void find_flows(struct ways *w, struct flows_of *x)
@@ -213,7 +311,6 @@ static void find_flows(struct ways *w, struct flows_of *x)
     int64_t n = x->to == TO_ALL ? x->members - 1 : 1;
     int64_t slots = w->g->n_slots;
 
-    memset(w->carried, 0, (size_t)(2 * w->g->n_edges) * sizeof *w->carried);
     for (int64_t s = 0; s < w->n_sources; s++) {
         int64_t rank = w->sources[s], j = rank / x->stride % x->members;
         for (int64_t i = 0; i < n; i++) {

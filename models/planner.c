@@ -267,19 +267,26 @@ static double now(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double find_all(struct answer *a, const struct question *q)
+{
+    double start = now();
+
+    candidates_clear(&a->all);
+    candidates_find(&a->all, q->job, q->ranks);
+    candidates_estimate(&a->all, a->forms);
+    return now() - start;
 }
 
 static void estimate_all(struct answer *a, const struct question *q)
 {
-    double start = now();
-
     a->forms = forms_create(q->job, q->ranks);
     forms_machine(a->forms, q->machine, q->kernel);
-    candidates_find(&a->all, q->job, q->ranks);
-    candidates_estimate(&a->all, a->forms);
-    a->find_seconds = now() - start;
+    a->ready_seconds = find_all(a, q);
+    a->find_seconds = find_all(a, q);
     candidates_sort(&a->all);
     for (int64_t i = 0; i < a->all.n; i++)
         a->fit += may_fit(q, &a->all.list[i]);

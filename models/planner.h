@@ -43,7 +43,9 @@ struct answer {
     struct candidates all;      /* in order of estimates */
     int64_t fit;                /* of them, that may fit by their forms */
     double ops;                 /* simulated so far, about */
-    double find_seconds;        /* to find and estimate all */
+    double ready_seconds;       /* to find all and estimate them once */
+    double find_seconds;        /* the same again: routes, shards and times of
+                                   kernels are known */
     struct forms *forms;        /* that estimated them */
     struct links *links;        /* that they were simulated on; NULL: the
                                    simulation's own */

@@ -134,7 +134,7 @@ point "compare refuses other schedules"
 
 # ---- plan
 plan() { spar plan "$small" "$@"; }
-plan && says out ' candidates of 5 strategies, ' && says out '^  1[ *] ring' &&
+plan && says out ' candidates of 5 strategies, estimated' && says out '^  1[ *] ring' &&
     says out '^tree  *does not apply: ' && says out 'in .strategies.$' &&
     silent err
 point "plan: text"

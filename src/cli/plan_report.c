@@ -77,11 +77,14 @@ static int64_t strategies_of(const struct candidates *all)
 static void text_counts(FILE *out, const struct plan_report *r)
 {
     const struct answer *a = r->answer;
-    char limit[CELL], capacity[CELL];
+    char limit[CELL], capacity[CELL], ready[CELL];
 
-    fprintf(out, "%" PRId64 " candidates of %" PRId64 " strategies, found and "
-            "estimated at %.0f /s; %" PRId64 " simulated\n", a->all.n,
-            strategies_of(&a->all), (double)a->all.n / a->find_seconds, a->n);
+    fprintf(out, "%" PRId64 " candidates of %" PRId64 " strategies, estimated "
+            "in %s, from then on %.0f /s; %" PRId64 " simulated (%s)\n",
+            a->all.n, strategies_of(&a->all),
+            quantity(ready, a->ready_seconds, "s"),
+            (double)a->all.n / a->find_seconds, a->n,
+            r->question->network->name);
     if (r->question->memory > 0)
         fprintf(out, "%" PRId64 " may fit in %s a rank, %s less a reserve of %"
                 PRId64 " %%\n", a->fit,
@@ -89,6 +92,26 @@ static void text_counts(FILE *out, const struct plan_report *r)
                 quantity(capacity, r->capacity, "B"), r->reserve);
     else
         fputs("memory of a rank: not known, anything fits\n", out);
+}
+
+/* Classes by which anything is sent. */
+static int is_used(const struct plan_report *r, int class)
+{
+    for (int64_t i = 0; i < r->answer->n; i++)
+        if (r->answer->contenders[i].by_class[class] > 0)
+            return 1;
+    return 0;
+}
+
+static void text_classes(FILE *out, const struct plan_report *r,
+                         const struct contender *x)
+{
+    char cell[CELL];
+
+    for (int k = 0; k < ROUTE_CLASSES; k++)
+        if (is_used(r, k))
+            fprintf(out, " %9s", x ? quantity(cell, x->by_class[k], "B")
+                                   : class_names[k]);
 }
 
 static void text_row(FILE *out, const struct plan_report *r, int64_t i)
@@ -100,15 +123,17 @@ static void text_row(FILE *out, const struct plan_report *r, int64_t i)
         snprintf(overlap, sizeof overlap, "%.0f %%", 100 * x->overlap);
     variant(x, options);
     why(r, i, reason);
-    fprintf(out, "%3" PRId64 "%c %-11s %-10s %9s %9s %9s %7s %9s %9s  %s%s%s\n",
-            i + 1, x->asked ? '*' : ' ', x->candidate.strategy->name,
+    fprintf(out, "%3" PRId64 "%c %-11s %-10s %9s %9s %9s %7s %9s %9s", i + 1,
+ x->asked ? '*' : ' ', x->candidate.strategy->name,
             layout_names[x->candidate.options.layout],
             quantity(cells[0], x->seconds, "s"),
             quantity(cells[1], x->candidate.estimate.seconds, "s"),
             quantity(cells[2], exposed(x), "s"), overlap,
             quantity(cells[3], (double)x->sent, "B"),
-            quantity(cells[4], (double)x->peak, "B"), options,
-            *options && *reason ? "; " : "", reason);
+            quantity(cells[4], (double)x->peak, "B"));
+    text_classes(out, r, x);
+    fprintf(out, "  %s%s%s\n", options, *options && *reason ? "; " : "",
+            reason);
 }
 
 static int is_simulated(const struct answer *a, const struct strategy *st)
@@ -215,9 +240,11 @@ void plan_text(FILE *out, const struct plan_report *r)
 
     text_job(out, r);
     text_counts(out, r);
-    fprintf(out, "\n     %-11s %-10s %9s %9s %9s %7s %9s %9s  %s\n",
-            "strategy", "layout", "predicted", "estimate", "exposed",
-            "overlap", "sent/rank", "peak/rank", "options; why it loses");
+    fprintf(out, "\n     %-11s %-10s %9s %9s %9s %7s %9s %9s", "strategy",
+            "layout", "predicted", "estimate", "exposed", "overlap",
+            "sent/rank", "peak/rank");
+    text_classes(out, r, NULL);
+    fputs("  options; why it loses\n", out);
     for (int64_t i = 0; i < a->n; i++) {
         text_row(out, r, i);
         asked |= a->contenders[i].asked;
@@ -253,6 +280,11 @@ static void json_contender(struct json *j, const struct plan_report *r,
     json_real(j, "overlap", x->overlap);
     json_int(j, "bytes_sent", x->sent);
     json_int(j, "peak_bytes", x->peak);
+    json_object(j, "bytes_by_class");
+    for (int k = 0; k < ROUTE_CLASSES; k++)
+        if (x->by_class[k] > 0)
+            json_real(j, class_names[k], x->by_class[k]);
+    json_end(j);
     json_bool(j, "fits", x->fits);
     json_bool(j, "asked", x->asked);
     json_text(j, "loses", i ? reason : NULL);
@@ -312,6 +344,8 @@ void plan_json(FILE *out, const struct plan_report *r)
     json_text(&j, "machine", r->question->machine->name);
     json_int(&j, "ranks", r->question->ranks);
     json_int(&j, "candidates", a->all.n);
+    json_text(&j, "network", r->question->network->name);
+    json_real(&j, "candidates_s", a->ready_seconds);
     json_real(&j, "candidates_per_s", (double)a->all.n / a->find_seconds);
     json_int(&j, "fit", a->fit);
     json_real(&j, "memory_bytes", r->question->memory > 0
