@@ -28,3 +28,5 @@ libmodels_a_SOURCES = \
 	%D%/shape.c \
 	%D%/simulate.c \
 	%D%/simulate.h
+EXTRA_DIST += %D%/data/LICENCES.txt %D%/data/README.md \
+	%D%/data/attention.csv

@@ -296,7 +296,7 @@ int costs_known(const struct machine *m, const char *kernel,
             return -1;
     int within = m->devices == 1 && machine_copy_bandwidth(m, COPY_DEVICE, 1);
     if (kinds[OP_SEND] + kinds[OP_RECV] + kinds[OP_COLLECTIVE] && !m->link.n
-        && !within && !m->graph)
+        && !m->graph && !within)
         return fail(e, "machine %s: no link: messages cannot be timed",
                     m->name);
     return 0;
@@ -383,4 +383,80 @@ int32_t cost_index(struct simulation *sim, const struct schedule *s,
         c->index[slot] = add_seconds(sim, s, op) + 1;
     }
     return c->index[slot] - 1;
+}
+
+/* ---- What it leans on ---------------------------------------------------- */
+
+/* The block that most of a segment's time is of: edges left aside. */
+static struct block_time main_block(const struct attend_shape *a,
+                                  const struct segment *g)
+{
+    int64_t k = max64(1, llround((double)segment_pairs(g)
+                                 / (double)g->q_count));
+    enum block_kind kind = BLOCK_FULL;
+
+    if (g->q_count <= MAX_QUERIES)
+        kind = BLOCK_FEW;
+    else if (g->high >= BAND_HIGH && g->low == 0 && g->q_count == g->k_count)
+        kind = BLOCK_CAUSAL;
+    return machine_estimate(a->m, a->op, a->kernel, &a->shape, kind,
+                            g->q_count, kind == BLOCK_FULL ? k : g->k_count);
+}
+
+static const struct segment *largest_of(const struct segment *list, int64_t n)
+{
+    const struct segment *best = list;
+
+    for (int64_t i = 1; i < n; i++)
+        if (segment_pairs(&list[i]) > segment_pairs(best))
+            best = &list[i];
+    return best;
+}
+
+static void lean_on(struct leans *l, enum op_kind op, struct block_time x,
+                    double seconds)
+{
+    int64_t i = 0;
+
+    while (i < l->n && (l->items[i].op != op || l->items[i].how != x.how
+                        || l->items[i].point != x.point))
+        i++;
+    if (i == l->n) {
+        struct lean new = { op, x.how, x.surface, x.point, 0, 0, x.low,
+                            x.high };
+        ARRAY_PUSH(l->items, l->n, l->cap, new);
+    }
+    l->items[i].ops++;
+    l->items[i].seconds += seconds;
+}
+
+static int by_seconds(const void *a, const void *b)
+{
+    double x = ((const struct lean *)a)->seconds;
+    double y = ((const struct lean *)b)->seconds;
+
+    return (x < y) - (x > y);
+}
+
+void cost_leans(const struct machine *m, const char *kernel,
+                const struct schedule *s, struct leans *l)
+{
+    int64_t n, count;
+
+    for (int32_t i = 0; i < s->n_ops; i++) {
+        const struct op *op = &s->ops[i];
+        if (op->kind != OP_ATTEND && op->kind != OP_ATTEND_BACKWARD)
+            continue;
+        const struct operand *o = pool_operands_get(s->pool, op->operands,
+                                                    &count);
+        const struct segment *list = pool_segments_get(s->pool, op->segments,
+                                                       &n);
+        if (n == 0)
+            continue;
+        struct attend_shape a = attend_shape(m, kernel, s, op, o);
+        lean_on(l, (enum op_kind)op->kind, main_block(&a, largest_of(list, n)),
+                op_seconds(m, kernel, s, op));
+    }
+    if (l->n > 0)
+        qsort(l->items, (size_t)l->n, sizeof *l->items, by_seconds);
 }

@@ -8,6 +8,7 @@
 
 #include "models/links.h"
 #include "schedule/schedule.h"
+#include "topo/estimate.h"
 #include "trace/trace.h"
 
 /* Seconds of messages.
@@ -113,5 +114,25 @@ double attend_block_seconds(const struct machine *m, enum op_kind kind,
                             const struct block_shape *shape, int64_t kv_heads,
                             int64_t ranks, const struct segment *list,
                             int64_t n);
+
+/* ---- What a prediction leans on ------------------------------------------ */
+
+/* Attends of one kind whose time comes from the same row of a table. */
+struct lean {
+    enum op_kind op;
+    enum estimate_how how;
+    const struct surface *surface;      /* NULL: roofline */
+    const struct surface_point *point;
+    int64_t ops;
+    double seconds;             /* of all these */
+    double low, high;           /* P10 and P90 of true / predicted */
+};
+struct leans {
+    int64_t n, cap;
+    struct lean *items;         /* the most seconds first; free() */
+};
+/* Of one schedule, added to l. */
+void cost_leans(const struct machine *m, const char *kernel,
+                const struct schedule *s, struct leans *l);
 
 #endif

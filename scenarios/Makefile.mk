@@ -6,5 +6,7 @@ transformersdir = $(scenariosdir)/transformers
 dist_transformers_DATA = $(wildcard $(srcdir)/%D%/transformers/*.yaml)
 machinesdir = $(scenariosdir)/machines
 dist_machines_DATA = $(wildcard $(srcdir)/%D%/machines/*.yaml)
+kernelsdir = $(machinesdir)/kernels
+dist_kernels_DATA = $(wildcard $(srcdir)/%D%/machines/kernels/*.yaml)
 scenariodatadir = $(scenariosdir)/data
 dist_scenariodata_DATA = %D%/data/minilm-layer3.h5 %D%/data/minilm-layer3.md

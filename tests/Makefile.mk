@@ -18,8 +18,9 @@ AM_TESTS_ENVIRONMENT = \
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/check_stall.t %D%/check_words.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
-	%D%/device.t %D%/flow.t %D%/forms.t %D%/graph.t %D%/job.t %D%/kernel.t \
-	%D%/kernel_linear.t %D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
+	%D%/device.t %D%/estimate.t %D%/flow.t %D%/forms.t %D%/graph.t \
+	%D%/job.t %D%/kernel.t %D%/kernel_linear.t \
+	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
 	%D%/lower.t %D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
 	%D%/mutation_hand.t %D%/options.t %D%/oracle.t %D%/position.t \
@@ -73,6 +74,7 @@ endif
 %C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h
 %C%_kernel_scores_t_SOURCES = %D%/kernel_scores_test.c %D%/kernel_tensor.h
 %C%_kernel_segment_t_SOURCES = %D%/kernel_segment_test.c %D%/kernel_tensor.h
+%C%_estimate_t_SOURCES = %D%/estimate_test.c
 %C%_flow_t_SOURCES = %D%/flow_test.c %D%/simulate_bench.h \
 	%D%/simulate_machine.h
 %C%_graph_t_SOURCES = %D%/graph_test.c

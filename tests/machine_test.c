@@ -22,7 +22,7 @@ static struct surface_point points[] = {
     { 512, 64, 7e-6 }, { 512, 256, 22e-6 }, { 512, 4096, 300e-6 },
 };
 static struct surface grid = { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64,
-                               1, 6, points, 0, 0, 0 };
+                               1, 6, points, 0, 0, 0, 0, 0 };
 
 static void interpolates(void **state)
 {
@@ -74,13 +74,13 @@ static void chooses_surface(void **state)
                                  { 1, 1, 4 } };
     struct surface s[] = {
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 1, 1, &p[0], 0, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 8, 1, &p[1], 0, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 128, 128, 1, 1, &p[2], 0, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 128, 128, 1, 1, &p[3], 0,
-          0, 0 },
+          0, 0, 0, 0 },
     };
     struct machine m = { .n_surfaces = 4, .surfaces = s };
     struct error e;
@@ -223,21 +223,21 @@ static void copies_interpolate(void **state)
     assert_true(machine_copy_bandwidth(&m, COPY_PEER, 256) == 0);
 }
 
-/* All heads at once: the nearest number of heads. */
+/* All heads at once: between the numbers of heads on either side. */
 static void chooses_heads(void **state)
 {
     struct surface_point p[] = { { 1, 1, 1 }, { 1, 1, 2 }, { 1, 1, 3 } };
     struct surface s[] = {
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 4, 1, &p[0], 32, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 4, 1, &p[1], 8, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 1, 1, &p[2], 32, 0,
-          0 },
+          0, 0, 0 },
     };
     struct machine m = { .n_surfaces = 3, .surfaces = s };
     static const struct { int64_t group, heads; double seconds; } cases[] = {
-        { 4, 32, 1 }, { 4, 20, 1 }, { 4, 12, 2 }, { 4, 4, 2 }, { 1, 32, 3 },
+        { 4, 32, 1 }, { 4, 16, M_SQRT2 }, { 4, 8, 2 }, { 4, 4, 2 }, { 1, 32, 3 },
         { 1, 64, 3 },
     };
 
@@ -247,7 +247,7 @@ static void chooses_heads(void **state)
                                      cases[i].heads };
         assert_near(machine_block_seconds(&m, "attend", "cuda", &shape,
                                           BLOCK_FULL, 1, 1),
-                    cases[i].seconds, 0);
+                    cases[i].seconds, 1e-12);
     }
 }
 
@@ -398,6 +398,11 @@ static void bad_files(void **state)
         { SURFACE "block: round, points: [[1, 1, 1]]}\n",
           "surfaces.0.block: \"round\"" },
         { SURFACE "points: [[1, 1, nan]]}\n", "m.yaml:4" },
+        { SURFACE "p10: 0.9, points: [[1, 1, 1]]}\n",
+          "surfaces.0: p10 and p90 go together" },
+        { SURFACE "p10: 2, p90: 1, points: [[1, 1, 1]]}\n", "p10 <= p90" },
+        { SURFACE "p10: 0, p90: 1, points: [[1, 1, 1]]}\n",
+          "surfaces.0.p10: \"0\"" },
         { RATE "points: []}\n", "m.yaml:4:50: rates.0.points: needs" },
         { RATE "points: [[1, 1, 1]]}\n", "needs [rows, flop/s]" },
         { RATE "points: [[1, 0]]}\n", "rates.0.points: \"0\"" },

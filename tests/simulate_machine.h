@@ -19,10 +19,12 @@ static const double PAIR = 1e-9, BYTE = 1e-9;
 
 static struct surface_point point = { 1, 1, 1e-9 };
 static struct surface surfaces[] = {
-    { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point, 0, 0, 0 },
-    { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &point, 0, 0, 0 },
+    { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point, 0, 0, 0, 1,
+      1 },
+    { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &point, 0, 0, 0, 1,
+      1 },
     { "attend_backward", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point, 0,
-      0, 0 },
+      0, 0, 1, 1 },
 };
 static struct link_segment segments[2];
 static const struct links *with_links;  /* NULL: the machine's */

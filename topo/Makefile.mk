@@ -9,6 +9,8 @@ libtopo_a_SOURCES = \
 	%D%/draw_json.c \
 	%D%/draw_svg.c \
 	%D%/draw_text.c \
+	%D%/estimate.c \
+	%D%/estimate.h \
 	%D%/fit.c \
 	%D%/graph.c \
 	%D%/graph.h \
@@ -22,6 +24,7 @@ libtopo_a_SOURCES = \
 	%D%/machine.h \
 	%D%/machine_fields.c \
 	%D%/machine_fields.h \
+	%D%/machine_internal.h \
 	%D%/machine_read.c \
 	%D%/machine_reader.h \
 	%D%/machine_tables.c \

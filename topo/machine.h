@@ -41,6 +41,9 @@ struct surface {
                                    not depend on the others */
     /* s more for each element of a result in fp32, or added to one. */
     double store_fp32, update;
+    /* Of measured / interpolated, over points that were left out: P10 and P90;
+     * 0: not stated, those of its own points (topo/estimate.h). */
+    double p10, p90;
 };
 
 /* What is asked of the surfaces. */
@@ -103,6 +106,8 @@ struct copy {
 struct machine {
     char name[64];
     char processor[96];         /* what it is; "" unknown */
+    char kernels[64];           /* file of surfaces in machines/kernels; "" */
+    double peak;                /* flop/s of a rank, dense, 16 bit; 0: unknown */
     int cores;                  /* slots; more ranks are oversubscribed */
     /* GPUs, which ranks take in turn, those of one share it; 0: a rank is a
      * core.  The rest of these is of devices only. */
@@ -133,6 +138,8 @@ struct machine {
     struct copy *copies;
     struct link link;
     double fit_error;           /* of the surfaces, cross-validated */
+    int quantile;               /* answer with P10 (-1), P50 (0), P90 (1); not
+                                   in files */
     struct graph *graph;        /* of `cluster`, frozen; NULL: not stated */
     char *versions;             /* software versions, one line; "" unknown */
     char *created;              /* ISO 8601; "" unknown */
@@ -146,6 +153,9 @@ struct machine *machine_parse(const char *path, const char *text, size_t size,
 struct machine *machine_parse_hosts(const char *path, const char *text,
                                     size_t size, int64_t hosts,
                                     struct error *e);
+/* Adds the surfaces of such a file as `kernels` names. 0, or -1 and *e. */
+int machine_add_kernels(struct machine *m, const char *path, const char *text,
+                        size_t size, struct error *e);
 /* Where `calibrate` writes and `machine: local` reads: $SPAR_LOCAL, else
  * ~/.config/spar/local.yaml. The caller frees it. */
 char *machine_local_path(void);
@@ -153,15 +163,15 @@ char *machine_local_path(void);
 int machine_write(const struct machine *m, FILE *out);
 void machine_destroy(struct machine *m);
 
-/* 0, or -1 and *e if the machine has no surface of `op` for `kernel`. */
+/* 0, or -1 and *e if the machine cannot time `op` for `kernel`. */
 int machine_has_surface(const struct machine *m, const char *op,
                         const char *kernel, struct error *e);
 
 /* Seconds of one head's block, interpolated (log-log bilinear between points,
- * constant rate per visible pair outside); 0 if there is no surface for it.
- * Picks the surface nearest in head size, group, heads and dtype for `kernel`
- * (NULL or "auto": of the first kernel); its time scales with the head size. A
- * causal block is q = k rows. */
+ * constant rate per visible pair outside); 0 if it cannot be told.  Picks the
+ * surfaces nearest in head size, group, heads and dtype for `kernel` (NULL or
+ * "auto": of the first kernel), else derives it: topo/estimate.h.  A causal
+ * block is q = k rows. */
 double machine_block_seconds(const struct machine *m, const char *op,
                              const char *kernel,
                              const struct block_shape *shape,

@@ -7,6 +7,10 @@
 const struct field machine_fields[] = {
     { "name", FIELD_TEXT, AT(machine, name), 64, NULL, NULL },
     { "processor", FIELD_TEXT, AT(machine, processor), 96, NULL, NULL },
+    { "kernels", FIELD_TEXT, AT(machine, kernels), 64, NULL,
+      "file of surfaces in machines/kernels" },
+    { "peak", FIELD_REAL, AT(machine, peak), 0, "flop/s",
+      "flop/s of a rank, dense, 16 bit; 0: unknown" },
     { "created", FIELD_TEXT, AT(machine, created), 0, NULL, NULL },
     { "versions", FIELD_TEXT, AT(machine, versions), 0, NULL, NULL },
     { "cores", FIELD_INT, AT(machine, cores), 0, NULL,
@@ -71,6 +75,11 @@ const struct field at_once_fields[] = {
     { "heads", FIELD_COUNT, AT(surface, heads), 0, NULL, NULL },
     { "store_fp32", FIELD_REAL, AT(surface, store_fp32), 0, "s", NULL },
     { "update", FIELD_REAL, AT(surface, update), 0, "s", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field spread_fields[] = {
+    { "p10", FIELD_REAL, AT(surface, p10), 0, "1", NULL },
+    { "p90", FIELD_REAL, AT(surface, p90), 0, "1", NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
 const struct field rate_fields[] = {

@@ -19,9 +19,9 @@ struct field {
 };
 
 /* key NULL last.  device_fields: written where there are devices, at_once
- * where `heads` are at work at once. */
+ * where `heads` are at work at once, spread_fields where stated. */
 extern const struct field machine_fields[], device_fields[], link_fields[],
-    segment_fields[], surface_fields[], at_once_fields[], rate_fields[],
-    rate_at_once_fields[];
+    segment_fields[], surface_fields[], at_once_fields[], spread_fields[],
+    rate_fields[], rate_at_once_fields[];
 
 #endif

@@ -319,3 +319,40 @@ struct machine *machine_parse(const char *path, const char *text, size_t size,
 {
     return machine_parse_hosts(path, text, size, 0, e);
 }
+
+/* ---- Kernels ------------------------------------------------------------ */
+
+static int read_kernels(struct yaml *y, struct machine *m, struct error *e)
+{
+    static const char *const keys[] = { "name", "versions", "surfaces", NULL };
+    int root = yaml_root(y);
+    void *list = NULL;
+    int64_t n = 0;
+
+    if (yaml_check_keys(y, root, "", keys, e) != 0
+        || machine_need(y, root, "", "surfaces", e) != 0)
+        return -1;
+    int rc = read_list(y, yaml_get(y, root, "surfaces"), "surfaces",
+                       machine_read_surface, sizeof *m->surfaces, &n, &list,
+                       e);
+    struct surface *added = list;
+    m->surfaces = xrealloc(m->surfaces, (size_t)(m->n_surfaces + n)
+                           * sizeof *m->surfaces);
+    for (int64_t i = 0; i < n; i++)
+        m->surfaces[m->n_surfaces++] = added[i];
+    free(list);
+    m->kernels[0] = '\0';
+    return rc;
+}
+
+int machine_add_kernels(struct machine *m, const char *path, const char *text,
+                        size_t size, struct error *e)
+{
+    struct yaml *y = yaml_parse(path, text, size, e);
+
+    if (y == NULL)
+        return -1;
+    int rc = read_kernels(y, m, e);
+    yaml_destroy(y);
+    return rc;
+}

@@ -92,11 +92,30 @@ static int read_points(struct yaml *y, int list, const char *key,
     return 0;
 }
 
+/* Both or neither: 0 < p10 <= p90. */
+static int read_spread(struct yaml *y, int map, const char *key,
+                       struct surface *s, struct error *e)
+{
+    double *out[] = { &s->p10, &s->p90 };
+    char full[96];
+
+    for (int i = 0; spread_fields[i].key != NULL; i++) {
+        int node = yaml_get(y, map, spread_fields[i].key);
+        machine_join(full, sizeof full, key, spread_fields[i].key);
+        if (node && yaml_number(y, node, full, 0.01, 100, out[i], e) != 0)
+            return -1;
+    }
+    if ((s->p10 > 0) != (s->p90 > 0) || s->p10 > s->p90)
+        return yaml_fail(y, map, key, e, "p10 and p90 go together, "
+                         "p10 <= p90");
+    return 0;
+}
+
 int machine_read_surface(struct yaml *y, int map, const char *key, void *out,
                          struct error *e)
 {
     static const char *const others[] = { "op", "dtype", "block", "points",
-                                          NULL };
+                                          "p10", "p90", NULL };
     static const char *const needed[] = { "op", "kernel", "head_dim", "points",
                                           NULL };
     struct surface *s = out;
@@ -118,6 +137,8 @@ int machine_read_surface(struct yaml *y, int map, const char *key, void *out,
     machine_join(full, sizeof full, key, "block");
     if (yaml_word(y, yaml_get(y, map, "block"), full, block_names, &block,
                   e) != 0)
+        return -1;
+    if (read_spread(y, map, key, s, e) != 0)
         return -1;
     strcpy(s->op, surface_ops[op]);
     s->dtype = (enum dtype)dtype;

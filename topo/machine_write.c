@@ -54,11 +54,19 @@ static void write_value(FILE *out, const struct field *f, const void *base)
     }
 }
 
+static int empty_text(const struct field *f, const void *base)
+{
+    return f->kind == FIELD_TEXT && f->size
+        && *((const char *)base + f->offset) == '\0';
+}
+
 /* A line each. */
 static void write_lines(FILE *out, const char *indent,
                         const struct field *fields, const void *base)
 {
     for (int i = 0; fields[i].key != NULL; i++) {
+        if (empty_text(&fields[i], base))
+            continue;
         fprintf(out, "%s%s: ", indent, fields[i].key);
         write_value(out, &fields[i], base);
         if (fields[i].comment != NULL)
@@ -85,6 +93,10 @@ static void write_surface(FILE *out, const struct surface *s)
     if (s->heads) {
         fputs(", ", out);
         write_flow(out, at_once_fields, s);
+    }
+    if (s->p10 > 0) {
+        fputs(", ", out);
+        write_flow(out, spread_fields, s);
     }
     fputs(",\n     points: [", out);
     for (int64_t i = 0; i < s->n; i++)

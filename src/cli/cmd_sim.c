@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Ops beyond which intervals are not simulated. */
+enum { LARGE = 500000 };
+
 struct sim_options {
     int format, network, lowered;
     struct string_list sets;
@@ -44,6 +47,7 @@ struct sim {
     int64_t n;
     struct planned *entries;      /* [n] */
     struct result_row *rows;    /* [n] */
+    struct leans *leans;        /* [n] */
     struct records records;
     struct trace_entry *traced; /* [n] */
     struct span *spans;
@@ -59,6 +63,7 @@ static void sim_init(struct sim *m, const struct scenario *s,
                        .n = s->n_strategies };
     m->entries = xcalloc((size_t)m->n, sizeof *m->entries);
     m->rows = xcalloc((size_t)m->n, sizeof *m->rows);
+    m->leans = xcalloc((size_t)m->n, sizeof *m->leans);
     m->traced = xcalloc((size_t)m->n, sizeof *m->traced);
     records_init(&m->records);
 }
@@ -70,12 +75,14 @@ static void sim_clear(struct sim *m)
         free((void *)m->rows[i].bytes_expected);
         free((void *)m->rows[i].pairs);
         free((void *)m->rows[i].peak_bytes);
+        free(m->leans[i].items);
         records_entry_clear(&m->traced[i]);
         planned_close(&m->entries[i]);
     }
     records_clear(&m->records);
     free(m->entries);
     free(m->rows);
+    free(m->leans);
     free(m->traced);
     free(m->spans);
 }
@@ -129,6 +136,49 @@ static void keep_trace(struct sim *m, int64_t i,
     m->n_spans += r->n_spans;
 }
 
+/* What the rank with the most pairs leans on. */
+static void find_leans(struct sim *m, int64_t i)
+{
+    const struct planned *n = &m->entries[i];
+    const struct result_row *row = &m->rows[i];
+    int64_t most = 0;
+
+    for (int64_t r = 1; r < n->ranks; r++)
+        if (row->pairs[r] > row->pairs[most])
+            most = r;
+    cost_leans(m->machine, m->scenario->kernel, n->schedules[most],
+               &m->leans[i]);
+    m->rows[i].leans = &m->leans[i];
+}
+
+/* P10 and P90: all tables and links are as wrong as each other, at once.  Large
+ * schedules are not simulated again: as if all of it were attention. */
+static void find_interval(struct sim *m, int64_t i,
+                          const struct schedule *const *all,
+                          const struct simulate_options *o)
+{
+    struct simulate_options again = *o;
+    struct result_row *row = &m->rows[i];
+    int64_t ops = 0;
+
+    for (int64_t r = 0; r < row->ranks; r++)
+        ops += all[r]->n_ops;
+    again.record = 0;
+    for (int k = 0; k < 2; k++) {
+        struct machine moved = *m->machine;
+        struct simulate_result r = { 0 };
+        moved.quantile = k ? 1 : -1;
+        if (ops <= LARGE) {
+            simulate(all, row->ranks, &moved, &again, &r);
+            row->interval[k] = r.seconds;
+            simulate_result_clear(&r);
+        } else if (m->leans[i].n > 0) {
+            const struct lean *x = &m->leans[i].items[0];
+            row->interval[k] = row->predicted * (k ? x->high : x->low);
+        }
+    }
+}
+
 static int sim_entry(struct sim *m, int64_t i, struct error *e)
 {
     struct planned *n = &m->entries[i];
@@ -151,15 +201,18 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
         (const struct schedule *const *)(lowered ? lowered : n->schedules);
     progress("%s: simulating", row->strategy);
     int rc = simulate_ready(all, n->ranks, m->machine, o.kernel, e);
-    if (!rc)
+    if (!rc) {
         simulate(all, n->ranks, m->machine, &o, &r);
+        row->predicted = r.seconds;
+        find_leans(m, i);
+        find_interval(m, i, all, &o);
+    }
     progress_end();
     for (int64_t k = 0; lowered && k < n->ranks; k++)
         schedule_destroy(lowered[k]);
     free(lowered);
     if (rc)
         return -1;
-    row->predicted = r.seconds;
     row->overlap = r.overlap;
     row->passed = !r.deadlock && bytes_agree(row);
     if (r.deadlock) {

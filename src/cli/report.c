@@ -14,6 +14,7 @@ struct result_row result_unknown(void)
 {
     struct result_row r = { .median = NAN, .p95 = NAN, .min = NAN,
                             .predicted = NAN, .overlap = NAN,
+                            .interval = { NAN, NAN },
                             .has_lse = 1 };
 
     for (int i = 0; i < RESULTS; i++)
@@ -60,6 +61,58 @@ static void json_times(struct json *j, const struct result_row *r)
     json_end(j);
 }
 
+static void json_interval(struct json *j, const struct result_row *r)
+{
+    if (isnan(r->interval[0]))
+        return;
+    json_array(j, "interval_s");
+    json_real(j, NULL, r->interval[0]);
+    json_real(j, NULL, r->interval[1]);
+    json_end(j);
+}
+
+static double lean_seconds(const struct leans *l)
+{
+    double all = 0;
+
+    for (int64_t i = 0; i < l->n; i++)
+        all += l->items[i].seconds;
+    return all;
+}
+
+static void json_table(struct json *j, const struct surface *s,
+                       const struct surface_point *p)
+{
+    json_text(j, "kernel", s->kernel);
+    json_text(j, "block", block_names[s->block]);
+    json_text(j, "dtype", dtype_name(s->dtype));
+    json_int(j, "heads", s->heads);
+    json_int(j, "group", s->group);
+    json_int(j, "head_dim", s->head_dim);
+    json_int(j, "rows", p->q);
+    json_int(j, "keys", p->k);
+    json_real(j, "seconds", p->seconds);
+}
+
+static void json_leans(struct json *j, const struct leans *l)
+{
+    json_array(j, "leans_on");
+    for (int64_t i = 0; i < l->n; i++) {
+        const struct lean *x = &l->items[i];
+        json_object(j, NULL);
+        json_text(j, "op", op_names[x->op]);
+        json_text(j, "from", estimate_names[x->how]);
+        if (x->surface)
+            json_table(j, x->surface, x->point);
+        json_int(j, "ops", x->ops);
+        json_real(j, "share", x->seconds / lean_seconds(l));
+        json_real(j, "p10", x->low);
+        json_real(j, "p90", x->high);
+        json_end(j);
+    }
+    json_end(j);
+}
+
 static void json_row(struct json *j, const struct result_row *r)
 {
     char hash[17];
@@ -76,6 +129,9 @@ static void json_row(struct json *j, const struct result_row *r)
     json_text(j, "schedule_hash", hash);
     json_times(j, r);
     json_real(j, "predicted_s", r->predicted);
+    json_interval(j, r);
+    if (r->leans)
+        json_leans(j, r->leans);
     json_real(j, "tflops", r->flops / seconds_of(r) * 1e-12);
     json_ints(j, "bytes_sent", r->bytes_sent, r->ranks);
     json_ints(j, "bytes_expected", r->bytes_expected, r->ranks);
@@ -201,6 +257,30 @@ static void text_device(FILE *out, const struct result_row *r)
     fputc('\n', out);
 }
 
+/* How sure a prediction is, and the table row that most of it leans on. */
+static void text_leans(FILE *out, const struct result_row *r)
+{
+    char low[CELL], high[CELL];
+
+    if (isnan(r->interval[0]) || !r->leans || !r->leans->n)
+        return;
+    const struct lean *x = &r->leans->items[0];
+    fprintf(out, "    P10-P90 %s to %s; %.0f %% of attention by ",
+            quantity(low, "s", r->interval[0]),
+            quantity(high, "s", r->interval[1]),
+            100 * x->seconds / lean_seconds(r->leans));
+    if (x->surface)
+        fprintf(out, "%s%s %s %s [%" PRId64 " x %" PRId64 "], %" PRId64
+                " heads of %" PRId64 "\n",
+                x->how == ESTIMATE_TABLE ? "" : "what follows from ",
+                x->surface->kernel, x->surface->op,
+                block_names[x->surface->block],
+                x->point->q, x->point->k, max64(1, x->surface->heads),
+                x->surface->head_dim);
+    else
+        fputs("the roofline\n", out);
+}
+
 void results_text(FILE *out, const struct result_row *rows, int64_t n)
 {
     fprintf(out, "%-11s %-10s %5s %-20s %-6s %9s %9s %6s %8s %9s %7s\n",
@@ -213,5 +293,6 @@ void results_text(FILE *out, const struct result_row *rows, int64_t n)
         else {
             text_row(out, &rows[i]);
             text_device(out, &rows[i]);
+            text_leans(out, &rows[i]);
         }
 }

@@ -7,6 +7,7 @@
 
 #include "cli/scenario.h"
 #include "job/job.h"
+#include "models/simulate.h"
 #include "run/verify.h"
 
 #include <stdio.h>
@@ -24,6 +25,8 @@ struct result_row {
     uint64_t schedule_hash;
     double median, p95, min;    /* s, measured; simulated: NaN */
     double predicted;           /* s */
+    double interval[2];         /* s, P10 and P90 of it; simulated only */
+    const struct leans *leans;  /* what it leans on; NULL: not known */
     double flops;               /* visible, all ranks */
     const int64_t *bytes_sent, *bytes_expected;         /* [ranks] each */
     const int64_t *pairs, *peak_bytes;

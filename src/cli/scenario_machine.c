@@ -119,17 +119,38 @@ static char *preset_text(struct scenario *s, char **path, size_t *size,
     return text;
 }
 
+/* The surfaces that a machine file names: added to m, the file to *text. */
+static int add_kernels(struct machine *m, const char *from, char **text,
+                       struct error *e)
+{
+    char *path = NULL, *both;
+    size_t size = 0;
+    char *bytes = scenario_data("machines/kernels", m->kernels, from, &path,
+                                &size, e);
+
+    int rc = bytes ? machine_add_kernels(m, path, bytes, size, e) : -1;
+    if (rc == 0) {
+        both = xasprintf("%s---\n%s", *text, bytes);
+        free(*text);
+        *text = both;
+    }
+    free(bytes);
+    free(path);
+    return rc;
+}
+
 static struct machine *changed_machine(struct scenario *s, const char *path,
-                                       const char *text, size_t size,
+                                       char **text, size_t size,
                                        struct error *e)
 {
-    struct machine *m = machine_parse_hosts(path, text, size, s->hosts, e);
+    struct machine *m = machine_parse_hosts(path, *text, size, s->hosts, e);
 
     if (!m && s->hosts) {
         struct error why = *e;
         scenario_fail(s, "machine.hosts", e, "%s", why.text);
     }
-    if (m && changes(s, m, e)) {
+    if (m && ((*m->kernels && add_kernels(m, path, text, e))
+              || changes(s, m, e))) {
         machine_destroy(m);
         return NULL;
     }
@@ -148,7 +169,7 @@ struct machine *scenario_machine(struct scenario *s, char **text,
     }
     char *bytes = (strcmp(s->machine, "local") ? preset_text : local_text)(
         s, &path, &size, e);
-    struct machine *m = bytes ? changed_machine(s, path, bytes, size, e)
+    struct machine *m = bytes ? changed_machine(s, path, &bytes, size, e)
                               : NULL;
     free(path);
     if (m && text)
