@@ -248,6 +248,7 @@ void scene_add(struct scene *c, double count, struct load l, double ops)
     c->e.seconds += count * load_seconds(c, l);
     c->e.computed += count * c->f->share * l.compute;
     c->ops += count * ops;
+    c->effort += count * l.effort;
 }
 
 /* ---- Sizes -------------------------------------------------------------- */

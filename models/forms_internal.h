@@ -61,7 +61,7 @@ struct scene {
     struct estimate e;          /* adds up */
     double ops;                 /* that the host of a device hands over */
     double saved, scratch[BOTH];        /* bytes of buffers */
-    double effort;              /* beside the ops: buffers planned */
+    double effort;              /* beside the ops: buffers planned, sharing */
 };
 
 /* ---- Moving (forms_network.c) -------------------------------------------- */
@@ -83,6 +83,7 @@ struct load {
     double compute;             /* of its engine */
     double host, wire;          /* of its core for messages; of the way */
     double busy[EDGE_TYPES];    /* the busiest link of the type */
+    double effort;              /* to simulate it: ops, about */
 };
 void load_move(struct scene *c, struct load *l, struct move m);
 /* The same `times` one after the other; and beside the other. */

@@ -342,10 +342,24 @@ static const struct flows_of *flows_known(struct scene *c, const struct move *m)
 
 /* ---- Moves --------------------------------------------------------------- */
 
+/* Members of a collective begin and end their messages apart, and each time the
+ * rates of all that share links are found again: of a host, or of all hosts. */
+static double sharing_effort(const struct scene *c, const struct flows_of *x)
+{
+    const double as_ops = 0.2;  /* of an op, for one of those sharing */
+    double beyond = x->sent[CLASS_LEAF] + x->sent[CLASS_FABRIC];
+
+    if (x->to != TO_ALL)
+        return 0;
+    return as_ops * (double)(x->members - 1)
+        * (double)(beyond > 0 ? c->f->ranks : x->members);
+}
+
 static void graph_move(struct scene *c, struct load *l, struct move m)
 {
     const struct flows_of *x = flows_known(c, &m);
 
+    l->effort += sharing_effort(c, x);
     l->wire = fmax(l->wire, x->latency + m.bytes * x->seconds);
     for (int t = 0; t < EDGE_TYPES; t++)
         l->busy[t] += m.bytes * x->busy[t];
@@ -395,6 +409,7 @@ void load_move(struct scene *c, struct load *l, struct move m)
 
 void load_repeat(struct load *l, double times)
 {
+    l->effort *= times;
     l->compute *= times;
     l->host *= times;
     l->wire *= times;
@@ -405,6 +420,7 @@ void load_repeat(struct load *l, double times)
 void load_beside(const struct scene *c, struct load *l,
                  const struct load *other)
 {
+    l->effort += other->effort;
     l->compute += other->compute;
     l->host += other->host;
     l->wire = c->f->m->devices && !c->f->ways ? l->wire + other->wire

@@ -487,7 +487,7 @@ static void mesh_pass(struct scene *c, int pass, int64_t h,
     in.heads = m.heads;
     in.kv_heads = m.kv_heads;
     in.e = (struct estimate){ 0 };
-    in.ops = in.saved = in.scratch[pass] = 0;
+    in.ops = in.effort = in.saved = in.scratch[pass] = 0;
     if (c->o->placement == HEAD_FIRST)
         in.stride *= h;
     enter(&in, c->members / h);
@@ -510,6 +510,7 @@ static void mesh_pass(struct scene *c, int pass, int64_t h,
     c->e.sent += m.turns * (in.e.sent + m.rows * ((m.holders - 1) * there
                                                   + (m.h - 1) * back));
     c->ops += m.turns * (in.ops + 2);
+    c->effort += m.turns * (to.effort + from.effort + in.effort);
     if (pass == BACKWARD)
         add_shares(c, &in, &m);
 }
