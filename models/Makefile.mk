@@ -5,6 +5,7 @@ libmodels_a_SOURCES = \
 	%D%/candidates.h \
 	%D%/classes.c \
 	%D%/classes.h \
+	%D%/collective.c \
 	%D%/cost.c \
 	%D%/engines.c \
 	%D%/events.c \

@@ -144,6 +144,7 @@ struct simulation {
     int64_t n_gathered;
     int32_t *gathered;          /* [groups x CHANNELS] members ready; then, with
                                    ports, those whose slices are under way */
+    int64_t collectives[COLLECTIVE_HOWS];
     double now;
     struct events events;
     struct cost_cache *costs;
@@ -214,6 +215,12 @@ struct rank *collective_member(const struct simulation *sim,
 void port_event(struct simulation *sim, int64_t place, int32_t version);
 /* A member's part of a collective is over; the last one ends it. */
 void member_over(struct simulation *sim, struct rank *r, int32_t op);
+
+/* s of all of a collective that is one call of a library, and how that is
+ * known; -1: it goes by messages (collective.c). */
+double collective_seconds(const struct simulation *sim,
+                          const struct collective_op *x,
+                          enum collective_how *how);
 
 /* ---- Networks (network.c) ------------------------------------------------ */
 

@@ -27,7 +27,7 @@ static double graph_slower(const struct machine *m)
 static void port_way(const struct links *l, int64_t from, int64_t to,
                      int64_t bytes, struct way *w)
 {
-    const struct link_segment *s = machine_segment(l->m, bytes);
+    const struct link_segment *s = link_segment(&l->m->link, bytes);
 
     double slower = s ? segment_slower(l->m, s) : 1;
 
@@ -40,7 +40,8 @@ static void port_way(const struct links *l, int64_t from, int64_t to,
 
 static void links_of_ports(struct links *l)
 {
-    const struct link_segment *s = machine_segment(l->m, INT64_MAX - 1);
+    const struct link_segment *s = link_segment(&l->m->link,
+                                                INT64_MAX - 1);
     double peer = machine_copy_bandwidth(l->m, COPY_PEER, INT64_MAX);
 
     l->n = 2 * l->places;
@@ -60,6 +61,7 @@ struct kept_way {
     double latency, bandwidth;
     int64_t first;              /* of links */
     int32_t n;
+    enum route_class class;
 };
 struct kept_ways {
     int64_t n, cap, n_links, links_cap;
@@ -100,6 +102,7 @@ static void find_route(const struct links *l, int64_t from, int64_t to,
     w->pair = from * l->places + to;
     w->latency = r.latency;
     w->bandwidth = r.bandwidth;
+    w->class = r.class;
     w->first = k->n_links;
     w->n = (int32_t)min64(r.n, ROUTE_LONGEST);
     for (int32_t i = 0; i < w->n; i++)
@@ -113,14 +116,17 @@ static void graph_way(const struct links *l, int64_t from, int64_t to,
 {
     struct kept_ways *k = l->kept;
 
-    (void)bytes;
     if (2 * k->n >= k->cap)
         kept_grow(k);
     struct kept_way *at = slot_of(k, from * l->places + to);
     if (at->pair < 0)
         find_route(l, from, to, at);
-    w->latency = at->latency * graph_slower(l->m);
-    w->bandwidth = at->bandwidth / graph_slower(l->m);
+    /* As measured between ranks with such a way, else as the graph says. */
+    const struct link_segment *s = link_segment(&l->m->classes[at->class],
+                                                bytes);
+    double slower = s ? segment_slower(l->m, s) : graph_slower(l->m);
+    w->latency = (s ? s->latency : at->latency) * slower;
+    w->bandwidth = (s ? s->bandwidth : at->bandwidth) / slower;
     w->n = at->n;
     if (at->n)
         memcpy(w->links, k->links + at->first,

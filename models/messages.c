@@ -158,14 +158,33 @@ static double member_start(struct simulation *sim, struct rank *p, int32_t op)
     return fmax(end, member_charge(sim, &x));
 }
 
+static void collective_start(struct simulation *sim,
+                             const struct collective_op *x)
+{
+    *gathered(sim, x) = 0;
+    for (int64_t i = 0; i < x->c.members; i++) {
+        int32_t own;
+        struct rank *p = collective_member(sim, x, i, &own);
+        comm_start(sim, p, own);
+    }
+}
+
 void collective_try(struct simulation *sim, struct rank *r, int32_t op)
 {
+    enum collective_how how;
     struct collective_op x;
     double end = sim->now;
 
     sim_collective(sim, r, op, &x);
     if (++*gathered(sim, &x) < x.c.members)
         return;
+    double whole = collective_seconds(sim, &x, &how);
+    sim->collectives[how]++;
+    if (whole >= 0) {
+        collective_start(sim, &x);
+        sim_push(sim, sim->now + whole, EVENT_COLLECTIVE, r, op);
+        return;
+    }
     if (sim->flows || (sim->m->devices && sim->o.network->host)) {
         collective_push(sim, &x);
         return;

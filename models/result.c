@@ -115,6 +115,8 @@ void sim_result(const struct simulation *sim, struct simulate_result *res)
         communicated += sim->rank[i].communicated;
         hidden += sim->rank[i].hidden;
     }
+    for (int i = 0; i < COLLECTIVE_HOWS; i++)
+        res->collectives[i] = sim->collectives[i];
     res->seconds += sim->m->repeat_overhead;
     res->overlap = communicated > 0 ? hidden / communicated : NAN;
     if (res->deadlock) {

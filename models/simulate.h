@@ -8,6 +8,7 @@
 
 #include "models/links.h"
 #include "schedule/schedule.h"
+#include "topo/collective.h"
 #include "topo/estimate.h"
 #include "trace/trace.h"
 
@@ -24,7 +25,10 @@
  *          their ways, in either direction, max-min fairly (models/flow.c); the
  *          latency comes after them
  *
- * A collective of P members is P - 1 rounds of pairwise messages, round i
+ * A collective of GPUs of one host that shares its links with no other group
+ * (all ranks, or over NVLink) is one call of a library, by the machine's table
+ * for so many ranks or by constants (topo/collective.h), except with ideal.
+ * Any other collective of P members is P - 1 rounds of pairwise messages, round i
  * sending to the member i places on and receiving from the one i places back:
  * the sum over rounds of the message of the larger of the two, the slowest
  * member for all. With equal slices (P - 1)(L + 2o + S G / P), S the full
@@ -66,6 +70,7 @@ struct simulate_result {
                                    there is none */
     int deadlock;
     struct error stuck;         /* deadlock: the ops that never ran */
+    int64_t collectives[COLLECTIVE_HOWS];       /* that were timed so */
     int64_t n_spans;
     struct span *spans;         /* owned; record only; by rank, start */
     int64_t n_links;            /* 0: the network model does not share them */

@@ -222,6 +222,7 @@ static void session_clear(struct session *s)
     free(s->clocks);
     free(s->hosts);
     free(s->slots);
+    free(s->places);
 }
 
 int run_command(const struct run_request *request)

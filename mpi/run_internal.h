@@ -76,6 +76,8 @@ struct session {
     struct trace_clock *clocks; /* [ranks] */
     char (*hosts)[64];          /* [ranks], rank 0 */
     char (*slots)[80];          /* [ranks], rank 0: where each works */
+    char (*places)[256];        /* [ranks], rank 0: and where its node hangs, as
+                                   Slurm tells; "" unknown */
     int64_t clock_start;        /* ns */
     struct reference *references;       /* rank 0 */
     struct records records;     /* rank 0 */
@@ -91,6 +93,7 @@ int join_node(struct session *s, struct error *e);
 int see_devices(struct session *s, struct error *e);
 int open_device(struct session *s, struct error *e);
 int share_device(struct session *s, struct error *e);
+int gather_places(struct session *s, struct error *e);
 
 /* ---- Input -------------------------------------------------------------- */
 /* The job's input tensors by row; arg: the session. */

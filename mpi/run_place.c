@@ -5,10 +5,12 @@
 
 #include "mpi/run_internal.h"
 #include "topo/slots.h"
+#include "topo/slurm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int join_node(struct session *s, struct error *e)
 {
@@ -148,5 +150,30 @@ int share_device(struct session *s, struct error *e)
         fprintf(stderr, "spar: %d ranks share a device without MPS: every "
                 "message between them waits for a time slice, some ms "
                 "(nvidia-cuda-mps-control -d starts it)\n", s->sharing);
+    return 0;
+}
+
+/* Where ranks work.  A launcher that is not srun hands on the variables of the
+ * node that it runs on itself. */
+int gather_places(struct session *s, struct error *e)
+{
+    struct slurm_job job;
+    char host[64] = "", place[256] = "";
+
+    gethostname(host, sizeof host - 1);
+    if (slurm_job(&job) && job.place && job.rank == s->rank)
+        snprintf(place, sizeof place, "%s", job.place);
+    if (s->rank == 0) {
+        s->hosts = xcalloc((size_t)s->ranks, sizeof *s->hosts);
+        s->slots = xcalloc((size_t)s->ranks, sizeof *s->slots);
+        s->places = xcalloc((size_t)s->ranks, sizeof *s->places);
+    }
+    MPI_Gather(host, sizeof host, MPI_CHAR, s->hosts, sizeof host, MPI_CHAR, 0,
+               s->comm);
+    MPI_Gather(s->slot, sizeof s->slot, MPI_CHAR, s->slots, sizeof s->slot,
+               MPI_CHAR, 0, s->comm);
+    MPI_Gather(place, sizeof place, MPI_CHAR, s->places, sizeof place,
+               MPI_CHAR, 0, s->comm);
+    (void)e;
     return 0;
 }

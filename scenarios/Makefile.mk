@@ -8,5 +8,7 @@ machinesdir = $(scenariosdir)/machines
 dist_machines_DATA = $(wildcard $(srcdir)/%D%/machines/*.yaml)
 kernelsdir = $(machinesdir)/kernels
 dist_kernels_DATA = $(wildcard $(srcdir)/%D%/machines/kernels/*.yaml)
+validationdir = $(scenariosdir)/validation
+dist_validation_DATA = $(wildcard $(srcdir)/%D%/validation/*)
 scenariodatadir = $(scenariosdir)/data
 dist_scenariodata_DATA = %D%/data/minilm-layer3.h5 %D%/data/minilm-layer3.md

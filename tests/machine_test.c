@@ -3,6 +3,8 @@
  * Machines: interpolation, fits, files good and bad, what hwloc answers. */
 #include <config.h>
 
+#include "base/file.h"
+#include "topo/cluster.h"
 #include "topo/machine.h"
 
 #include <math.h>
@@ -174,6 +176,23 @@ static char *written(const struct machine *m)
     assert_int_equal(machine_write(m, f), 0);
     fclose(f);
     return text;
+}
+
+/* A shipped machine file. */
+static struct machine *machine_preset(const char *name)
+{
+    const char *top = getenv("srcdir");
+    char path[512];
+    size_t size = 0;
+    struct error e;
+
+    snprintf(path, sizeof path, "%s/scenarios/machines/%s.yaml",
+             top ? top : ".", name);
+    char *text = file_read_local(path, &size, &e);
+    assert_non_null(text);
+    struct machine *m = machine_parse(path, text, size, &e);
+    free(text);
+    return m;
 }
 
 /* ---- Rates -------------------------------------------------------------- */
@@ -361,6 +380,53 @@ static void units(void **state)
 #define RATE "name: a\ncores: 1\nrates:\n- {op: state, kernel: cpu, " \
              "head_dim: 64, "
 
+/* Presets with a cluster, and one that calibrate would write. */
+static void round_trip_cluster(void **state)
+{
+    static const char *const presets[] = { "unit-cluster", "dgx-h100",
+                                           "gb200-nvl72", "l20-8", "a10-4" };
+    static const char torus[] = "name: t\ncluster: {links: {network: "
+        "{usable: 1e9, duplex: half}, pcie: {usable: 2e9}, memory: {usable: "
+        "3e9}}, hosts: [{name: a, count: 6, sockets: 1, cores: 2, nics: [{on: "
+        "socket0}], links: {pcie: {usable: 1e9}}}], fabric: {kind: torus, "
+        "size: [3, 2]}}\nclasses: [{class: leaf, overhead: 1 us, segments: "
+        "[{latency: 2 us, bandwidth: 1e9}, {from: 64, bandwidth: 2e9}]}]\n"
+        "contention: [{class: leaf, pairs: 2, bandwidth: 1.5e9}, {class: "
+        "leaf, both_ways: true, bandwidth: 1e9}]\n";
+    struct error e;
+
+    (void)state;
+    for (size_t i = 0; i <= sizeof presets / sizeof *presets; i++) {
+        struct machine *m = i ? machine_preset(presets[i - 1])
+            : parse(torus, &e);
+        assert_non_null(m);
+        char *once = written(m);
+        struct machine *back = parse(once, &e);
+        if (back == NULL)
+            fail_msg("%s: %s", m->name, e.text);
+        char *twice = written(back);
+        assert_string_equal(once, twice);
+        assert_int_equal(back->graph->n_edges, m->graph->n_edges);
+        for (int64_t k = 0; k < m->graph->n_edges; k++)
+            assert_memory_equal(&back->graph->edges[k], &m->graph->edges[k],
+                                sizeof(struct edge));
+        assert_memory_equal(back->graph->start, m->graph->start,
+                            sizeof m->graph->start);
+        if (i == 0) {
+            assert_true(link_seconds(machine_link(back, CLASS_LEAF), 32)
+                        == 2e-6 + 32e-9);
+            assert_ptr_equal(machine_link(back, CLASS_NUMA), &back->link);
+            assert_int_equal(back->n_contention, 2);
+            assert_int_equal(back->contention[0].pairs, 2);
+            assert_int_equal(back->contention[1].both, 1);
+        }
+        machine_destroy(back);
+        machine_destroy(m);
+        free(once);
+        free(twice);
+    }
+}
+
 static void bad_files(void **state)
 {
     static const struct { const char *text, *error; } cases[] = {
@@ -383,6 +449,19 @@ static void bad_files(void **state)
           "m.yaml:3:19: link.segments.0: segments go from 0" },
         { "name: a\ncores: 1\nlink: {segments: [{bandwidth: 1}, {from: 0, "
           "bandwidth: 1}]}\n", "link.segments.1" },
+        { "name: a\ncores: 1\nclasses: [{segments: []}]\n",
+          "classes.0.class: missing" },
+        { "name: a\ncores: 1\nclasses: [{class: moon}]\n",
+          "classes.0.class: \"moon\" is not one of" },
+        { "name: a\ncores: 1\nclasses: [{class: numa}]\n",
+          "classes.0.segments: missing" },
+        { "name: a\ncores: 1\nclasses: [{class: numa, segments: [{bandwidth: "
+          "1}]}, {class: numa, segments: []}]\n", "classes.1: numa is there "
+          "twice" },
+        { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 2}]\n",
+          "contention.0: a bandwidth of 0" },
+        { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 0}]\n",
+          "contention.0.pairs" },
         { "name: a\ncores: 1\nsurfaces: [{}]\n", "surfaces.0.op: missing" },
         { SURFACE "points: []}\n", "surfaces.0.points" },
         { SURFACE "points: [[1, 1]]}\n", "surfaces.0.points.0: needs [rows" },
@@ -481,6 +560,7 @@ int main(void)
         cmocka_unit_test(cross_validates), cmocka_unit_test(rates_interpolate),
         cmocka_unit_test(copies_interpolate), cmocka_unit_test(chooses_heads),
         cmocka_unit_test(round_trip), cmocka_unit_test(round_trip_device),
+        cmocka_unit_test(round_trip_cluster),
         cmocka_unit_test(units), cmocka_unit_test(bad_files),
         cmocka_unit_test(this_node),
     };

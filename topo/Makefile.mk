@@ -5,6 +5,11 @@ libtopo_a_SOURCES = \
 	%D%/cluster.c \
 	%D%/cluster.h \
 	%D%/cluster_read.c \
+	%D%/cluster_write.c \
+	%D%/collective.c \
+	%D%/collective.h \
+	%D%/core_map.c \
+	%D%/core_map.h \
 	%D%/draw.h \
 	%D%/draw_json.c \
 	%D%/draw_svg.c \
@@ -18,6 +23,10 @@ libtopo_a_SOURCES = \
 	%D%/hostlist.c \
 	%D%/hostlist.h \
 	%D%/hwloc.c \
+	%D%/import.c \
+	%D%/import.h \
+	%D%/import_internal.h \
+	%D%/import_read.c \
 	%D%/knobs.c \
 	%D%/knobs.h \
 	%D%/machine.c \
@@ -38,6 +47,10 @@ libtopo_a_SOURCES = \
 	%D%/route.c \
 	%D%/slots.c \
 	%D%/slots.h \
+	%D%/slurm.c \
+	%D%/slurm.h \
+	%D%/slurm_conf.c \
+	%D%/slurm_yaml.c \
 	%D%/survey.c \
 	%D%/survey.h \
 	%D%/topology.h \

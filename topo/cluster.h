@@ -8,6 +8,8 @@
 #include "base/yaml.h"
 #include "topo/graph.h"
 
+#include <stdio.h>
+
 /* One direction of one link of a type. */
 struct cluster_link {
     int given;
@@ -68,6 +70,8 @@ extern const char *const nvlink_words[], *const fabric_words[];
 /* Of the node `map` of a machine file. 0, or -1 and *e; clear it either way. */
 int cluster_read(struct yaml *y, int map, struct cluster *c, struct error *e);
 void cluster_clear(struct cluster *c);
+/* `cluster:` of a machine file. */
+void cluster_write(const struct cluster *c, FILE *out);
 /* NULL and *e: something hangs on what is not there, a link is of a type that
  * has no bandwidth, a pair of slots has no way between. */
 struct graph *cluster_graph(const struct cluster *c, struct error *e);

@@ -74,10 +74,27 @@ static double fit_split(const struct link_point *p, int64_t from, int64_t n,
     return best;
 }
 
+void segments_fit(struct link *l, const struct link_point *p, int64_t n,
+                  int count)
+{
+    struct link_segment best[MOST_SEGMENTS];
+    int64_t first[MOST_SEGMENTS];
+
+    count = n < (int64_t)count * LEAST_POINTS ? 1 : count;
+    fit_split(p, 0, n, count, best, first);
+    l->n = count;
+    l->segments = xrealloc(l->segments, (size_t)count * sizeof *l->segments);
+    for (int i = 0; i < count; i++) {
+        l->segments[i] = best[i];
+        l->segments[i].from = i ? p[first[i]].bytes : 0;
+        l->segments[i].to = i + 1 < count ? p[first[i + 1]].bytes : INT64_MAX;
+    }
+}
+
 void link_fit(struct link *l, const struct link_point *p, int64_t n)
 {
-    struct link_segment best[MOST_SEGMENTS], now[MOST_SEGMENTS];
-    int64_t first[MOST_SEGMENTS], at[MOST_SEGMENTS];
+    struct link_segment now[MOST_SEGMENTS];
+    int64_t at[MOST_SEGMENTS];
     double least = INFINITY;
     int count = 1;
 
@@ -88,18 +105,8 @@ void link_fit(struct link *l, const struct link_point *p, int64_t n)
             continue;
         least = squares;
         count = k;
-        for (int i = 0; i < k; i++) {
-            best[i] = now[i];
-            first[i] = at[i];
-        }
     }
-    l->n = count;
-    l->segments = xrealloc(l->segments, (size_t)count * sizeof *l->segments);
-    for (int i = 0; i < count; i++) {
-        l->segments[i] = best[i];
-        l->segments[i].from = i ? p[first[i]].bytes : 0;
-        l->segments[i].to = i + 1 < count ? p[first[i + 1]].bytes : INT64_MAX;
-    }
+    segments_fit(l, p, n, count);
 }
 
 /* ---- Surfaces ----------------------------------------------------------- */

@@ -3,6 +3,8 @@
  * What a machine answers: seconds of a block, seconds of a message. */
 #include <config.h>
 
+#include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/estimate.h"
 #include "topo/machine_internal.h"
 
@@ -39,7 +41,16 @@ void machine_destroy(struct machine *m)
     for (int64_t i = 0; i < m->n_copies; i++)
         free(m->copies[i].points);
     free(m->copies);
+    for (int64_t i = 0; i < m->n_collectives; i++)
+        free(m->collectives[i].segments);
+    free(m->collectives);
     free(m->link.segments);
+    for (int i = 0; i < ROUTE_CLASSES; i++)
+        free(m->classes[i].segments);
+    free(m->contention);
+    if (m->cluster)
+        cluster_clear(m->cluster);
+    free(m->cluster);
     graph_destroy(m->graph);
     free(m->versions);
     free(m->created);
@@ -245,10 +256,8 @@ double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
     return 0;
 }
 
-const struct link_segment *machine_segment(const struct machine *m,
-                                           int64_t bytes)
+const struct link_segment *link_segment(const struct link *l, int64_t bytes)
 {
-    const struct link *l = &m->link;
     int64_t i = 0;
 
     if (l->n == 0)
@@ -258,11 +267,22 @@ const struct link_segment *machine_segment(const struct machine *m,
     return &l->segments[i];
 }
 
-double machine_message_seconds(const struct machine *m, int64_t bytes)
+double link_seconds(const struct link *l, int64_t bytes)
 {
-    const struct link_segment *s = machine_segment(m, bytes);
+    const struct link_segment *s = link_segment(l, bytes);
 
     return s ? s->latency + (double)bytes / s->bandwidth : 0;
+}
+
+double machine_message_seconds(const struct machine *m, int64_t bytes)
+{
+    return link_seconds(&m->link, bytes);
+}
+
+const struct link *machine_link(const struct machine *m,
+                                enum route_class class)
+{
+    return m->classes[class].n ? &m->classes[class] : &m->link;
 }
 
 char *machine_local_path(void)

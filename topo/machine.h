@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 
+struct cluster;
+
 /* Measured points of one surface: seconds of an attend (or attend_backward) of
  * one query head on a [q x k] block.  Full blocks: a grid, sorted by q, then k,
  * or squares only (other blocks then count as the square of their area).
@@ -88,6 +90,15 @@ struct link {
     double host_per_byte;       /* O, s/B: host time per byte moved; 0: none */
 };
 
+/* Pairs of slots that send at once, of one class of route and over the same
+ * link where the class has one that pairs share. */
+struct contention {
+    enum route_class class;
+    int64_t pairs;
+    int both;                   /* each sends both ways */
+    double bandwidth;           /* B/s of all together */
+};
+
 /* Copies by copy engines, both directions busy where there are two: B/s by the
  * bytes that lie together on either side, ascending. */
 enum copy_path { COPY_DEVICE, COPY_PEER, COPY_TO_HOST, COPY_FROM_HOST,
@@ -136,11 +147,18 @@ struct machine {
     struct rate *rates;
     int64_t n_copies;
     struct copy *copies;
+    int64_t n_collectives;
+    struct collective_table *collectives;       /* topo/collective.h */
     struct link link;
+    /* The same by class of route, where it was measured (n > 0). */
+    struct link classes[ROUTE_CLASSES];
+    int64_t n_contention;
+    struct contention *contention;
     double fit_error;           /* of the surfaces, cross-validated */
     int quantile;               /* answer with P10 (-1), P50 (0), P90 (1); not
                                    in files */
-    struct graph *graph;        /* of `cluster`, frozen; NULL: not stated */
+    struct cluster *cluster;    /* NULL: not stated */
+    struct graph *graph;        /* of it, frozen */
     char *versions;             /* software versions, one line; "" unknown */
     char *created;              /* ISO 8601; "" unknown */
 };
@@ -193,9 +211,13 @@ double machine_rate(const struct machine *m, const char *op,
 double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
                               int64_t block);
 /* That a message of so many bytes is in; NULL: no link. */
-const struct link_segment *machine_segment(const struct machine *m,
-                                           int64_t bytes);
+const struct link_segment *link_segment(const struct link *l, int64_t bytes);
+double link_seconds(const struct link *l, int64_t bytes);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
+/* What a message between slots of that class is like: as measured, else as
+ * between any two. */
+const struct link *machine_link(const struct machine *m,
+                                enum route_class class);
 
 /* ---- From measurements -------------------------------------------------- */
 
@@ -206,6 +228,9 @@ struct link_point {
 /* Segments of l from points sorted by bytes (n >= 1): one to three affine fits,
  * least squares of the relative error. */
 void link_fit(struct link *l, const struct link_point *p, int64_t n);
+/* Exactly so many of at least 3 points each, 1 to 3; fewer points: 1. */
+void segments_fit(struct link *l, const struct link_point *p, int64_t n,
+                  int count);
 /* Mean relative error of each point that has neighbours on both sides, from
  * these alone; NaN if there is none. */
 double surface_cross_error(const struct surface *s);

@@ -3,6 +3,7 @@
 
 #include "topo/machine.h"
 #include "topo/reader.h"
+#include "topo/slurm.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -17,25 +18,6 @@ static int is_nccl_xml(const char *text)
     return strstr(text, "<system") != NULL;
 }
 
-/* Its first line that says something starts with the name of a switch or of a
- * block. */
-static int is_slurm_conf(const char *text)
-{
-    static const char *const keys[] = { "SwitchName=", "BlockName=",
-                                        "BlockSizes=", NULL };
-
-    for (;;) {
-        text += strspn(text, " \t\r\n");
-        if (*text != '#')
-            break;
-        text += strcspn(text, "\n");
-    }
-    for (int i = 0; keys[i]; i++)
-        if (strncasecmp(text, keys[i], strlen(keys[i])) == 0)
-            return 1;
-    return 0;
-}
-
 const struct topology_reader topology_readers[] = {
     { "host", "this node, as hwloc sees it", NULL, read_hwloc_host },
     { "synthetic", "hwloc's synthetic description", NULL,
@@ -43,7 +25,8 @@ const struct topology_reader topology_readers[] = {
     { "slurm", "the Slurm job that this is in", NULL, read_slurm_job },
     { NULL, "hwloc XML", is_hwloc_xml, read_hwloc_xml },
     { NULL, "NCCL topology XML", is_nccl_xml, read_nccl_xml },
-    { NULL, "Slurm topology.conf", is_slurm_conf, read_slurm_conf },
+    { NULL, "Slurm topology.conf", slurm_is_conf, read_slurm_file },
+    { NULL, "Slurm topology.yaml", slurm_is_yaml, read_slurm_file },
     { NULL, "machine file", NULL, read_machine_file },
     { NULL, NULL, NULL, NULL }
 };

@@ -39,11 +39,11 @@ struct graph *read_hwloc_synthetic(const char *path, const char *text,
 struct graph *read_hwloc_xml(const char *path, const char *text, size_t size,
                              struct error *e);
 
-/* Slurm's topology.conf, of plugin tree or block, and what `scontrol show
- * topology` prints of it; nodes are slots, bandwidths unknown.  And the job
- * that this process is in: its tasks are the slots, on the tree of the
- * topology.conf beside $SLURM_CONF (/etc/slurm/slurm.conf) if there is one. */
-struct graph *read_slurm_conf(const char *path, const char *text, size_t size,
+/* Slurm's topology.conf, of plugin tree or block, what `scontrol show topology`
+ * prints of it, and topology.yaml; nodes are slots, bandwidths unknown.  And
+ * the job that this process is in: its tasks are the slots, on the tree of the
+ * file beside $SLURM_CONF (/etc/slurm/slurm.conf) if there is one. */
+struct graph *read_slurm_file(const char *path, const char *text, size_t size,
                               struct error *e);
 struct graph *read_slurm_job(const char *path, const char *text, size_t size,
                              struct error *e);

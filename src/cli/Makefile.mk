@@ -5,6 +5,7 @@ libcli_a_SOURCES = \
 	%D%/cmd_calibrate.c \
 	%D%/cmd_check.c \
 	%D%/cmd_compare.c \
+	%D%/cmd_import.c \
 	%D%/cmd_list.c \
 	%D%/cmd_plan.c \
 	%D%/cmd_run.c \

@@ -204,6 +204,7 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
     if (!rc) {
         simulate(all, n->ranks, m->machine, &o, &r);
         row->predicted = r.seconds;
+        memcpy(row->collectives, r.collectives, sizeof r.collectives);
         find_leans(m, i);
         find_interval(m, i, all, &o);
     }

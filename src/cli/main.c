@@ -18,6 +18,7 @@ static const struct command *const commands[] = {
     &command_compare,
     &command_trace,
     &command_calibrate,
+    &command_import,
     &command_topo,
     &command_plan,
     NULL

@@ -113,6 +113,14 @@ static void json_leans(struct json *j, const struct leans *l)
     json_end(j);
 }
 
+static void json_collectives(struct json *j, const struct result_row *r)
+{
+    json_object(j, "collectives");
+    for (int i = 0; i < COLLECTIVE_HOWS; i++)
+        json_int(j, collective_hows[i], r->collectives[i]);
+    json_end(j);
+}
+
 static void json_row(struct json *j, const struct result_row *r)
 {
     char hash[17];
@@ -130,8 +138,10 @@ static void json_row(struct json *j, const struct result_row *r)
     json_times(j, r);
     json_real(j, "predicted_s", r->predicted);
     json_interval(j, r);
-    if (r->leans)
+    if (r->leans) {
         json_leans(j, r->leans);
+        json_collectives(j, r);
+    }
     json_real(j, "tflops", r->flops / seconds_of(r) * 1e-12);
     json_ints(j, "bytes_sent", r->bytes_sent, r->ranks);
     json_ints(j, "bytes_expected", r->bytes_expected, r->ranks);
@@ -279,6 +289,10 @@ static void text_leans(FILE *out, const struct result_row *r)
                 x->surface->head_dim);
     else
         fputs("the roofline\n", out);
+    for (int i = 0; i < COLLECTIVE_HOWS; i++)
+        if (r->collectives[i])
+            fprintf(out, "    %" PRId64 " collectives by %s\n",
+                    r->collectives[i], collective_hows[i]);
 }
 
 void results_text(FILE *out, const struct result_row *rows, int64_t n)

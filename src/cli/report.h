@@ -26,6 +26,7 @@ struct result_row {
     double median, p95, min;    /* s, measured; simulated: NaN */
     double predicted;           /* s */
     double interval[2];         /* s, P10 and P90 of it; simulated only */
+    int64_t collectives[COLLECTIVE_HOWS];       /* that were timed so */
     const struct leans *leans;  /* what it leans on; NULL: not known */
     double flops;               /* visible, all ranks */
     const int64_t *bytes_sent, *bytes_expected;         /* [ranks] each */

@@ -80,6 +80,14 @@ struct trace_clock {            /* of a rank; simulated: zeros */
     double offset_ns, drift_ppm, residual_ns;
 };
 
+/* The job of a resource manager that a run was. */
+struct trace_job {
+    const char *id;             /* its number, "" unknown, as all of these */
+    const char *nodes, *tasks;  /* "node[1-4]", tasks on each: "2(x3),1" */
+    const char *topology;       /* text of the file that has the switches */
+    const char **places;        /* [ranks] "spine.leaf1.node1" */
+};
+
 struct trace {
     int simulated;              /* attribute time_base measured | simulated */
     const char *scenario_json;  /* the full scenario as run */
@@ -93,6 +101,7 @@ struct trace {
     const char **hosts;         /* [ranks] */
     const char **slots;         /* [ranks] the device or cores of the host that
                                    a rank works on; NULL: unknown */
+    const struct trace_job *job;        /* NULL: none */
     const struct trace_clock *clocks;   /* [ranks] */
     int64_t n_entries;
     struct trace_entry *entries;
