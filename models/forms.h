@@ -17,7 +17,7 @@ struct estimate {
     double computed;            /* of these, the busiest rank computes */
     double sent;                /* bytes that leave a rank; even shards */
     double memory;              /* bytes of a rank's buffers */
-    double effort;              /* to build and simulate: ops of a rank, about */
+    double effort;              /* to build and simulate it: ops of a rank */
 };
 
 /* A job on some ranks, with what its candidates have in common: who sees how

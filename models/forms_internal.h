@@ -67,8 +67,9 @@ struct scene {
 /* ---- Moving (forms_network.c) -------------------------------------------- */
 
 /* Who sends to whom, all at once: everyone to the next of its ring, of its
- * inner ring, of the ring between inner rings, or to all others. */
-enum pattern { TO_NEXT, TO_INNER, TO_OUTER, TO_ALL };
+ * inner ring, of the ring between inner rings, to all others, or to one of
+ * them, each time another. */
+enum pattern { TO_NEXT, TO_INNER, TO_OUTER, TO_ALL, TO_ANOTHER };
 
 /* Messages to `peers` others, of `tiles` tiles and `bytes` bytes each; `block`:
  * bytes that lie together. */

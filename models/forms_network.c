@@ -6,8 +6,8 @@
  *
  * All groups of ranks send at once, and hosts of one kind are alike: routes are
  * those of the slots of one host of each kind; what they put on the links of
- * that host is exact, links between switches carry what all put on them in equal
- * parts. */
+ * that host is exact, links between switches carry what all put on them in
+ * equal parts. */
 #include <config.h>
 
 #include "models/forms_internal.h"
@@ -34,7 +34,7 @@ struct ways {
     double *carried;            /* [links] scratch: B */
     int64_t n_touched;
     int32_t *touched;           /* links that carry something */
-    double room[2];             /* B/s of all links between switches, down, up */
+    double room[2];             /* B/s down and up between switches */
     int64_t n_sources;
     int32_t *sources;           /* slots of one host of each kind */
     double *weights;            /* [n_sources] ranks that each stands for */
@@ -170,6 +170,7 @@ static int64_t next_place(const struct flows_of *x, int64_t j, int64_t i)
     switch (x->to) {
     case TO_NEXT:
     case TO_ALL:
+    case TO_ANOTHER:
         return (j + 1 + i) % x->members;
     case TO_INNER:
         return j - j % w + (j % w + 1) % w;
@@ -186,7 +187,7 @@ static int64_t peer(const struct flows_of *x, int64_t j, int64_t i)
                           : next_place(x, j, i);
 }
 
-/* ---- Routes --------------------------------------------------------------- */
+/* ---- Routes -------------------------------------------------------------- */
 
 /* Where switches spread what they carry, hosts of one kind are as far from
  * this one as each other, on its leaf and beyond: the first of them. */
@@ -235,7 +236,7 @@ static const struct route *route_to(struct ways *w, int64_t source,
     return &w->routes[*found - 1];
 }
 
-/* ---- Sharing -------------------------------------------------------------- */
+/* ---- Sharing ------------------------------------------------------------- */
 
 static int is_of(const struct graph *g, int32_t link, int32_t host)
 {
@@ -357,12 +358,15 @@ static double sharing_effort(const struct scene *c, const struct flows_of *x)
 
 static void graph_move(struct scene *c, struct load *l, struct move m)
 {
-    const struct flows_of *x = flows_known(c, &m);
+    double part = m.to == TO_ANOTHER ? 1 / (double)(c->members - 1) : 1;
 
-    l->effort += sharing_effort(c, x);
-    l->wire = fmax(l->wire, x->latency + m.bytes * x->seconds);
+    if (m.to == TO_ANOTHER)     /* in the mean over all */
+        m.to = TO_ALL;
+    const struct flows_of *x = flows_known(c, &m);
+    l->effort += part < 1 ? 0 : sharing_effort(c, x);
+    l->wire = fmax(l->wire, part * (x->latency + m.bytes * x->seconds));
     for (int t = 0; t < EDGE_TYPES; t++)
-        l->busy[t] += m.bytes * x->busy[t];
+        l->busy[t] += part * m.bytes * x->busy[t];
 }
 
 static double copy_rate(const struct machine *m, int64_t block)

@@ -243,6 +243,7 @@ static void token_form(struct scene *c, int pass)
     struct move moves[2] = { message(pass ? 4 : 1, part * there),
                              message(pass ? 1 : 2, part * back) };
 
+    moves[1].to = TO_ANOTHER;
     if (pass == BACKWARD)
         add_delta(c);
     add_steps(c, pass, moves, 2, hops, memory_seconds_of(c, 3 * part * back),

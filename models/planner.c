@@ -133,6 +133,54 @@ static int contend(struct contender *x, const struct answer *a,
     return rc;
 }
 
+/* ---- Intervals ----------------------------------------------------------- */
+
+/* Ops beyond which an interval is not simulated but in proportion to forms. */
+static const double large = 200000;
+
+static double simulated_on(const struct question *q, const struct candidate *c,
+                           const struct machine *m)
+{
+    struct simulate_options o = { .network = q->network, .kernel = q->kernel };
+    struct simulate_result r;
+    struct plan *p = plan_create(q->job, c->strategy, &c->options,
+                                 (int32_t)q->ranks, NULL);
+    struct simulation *sim = simulation_create(q->ranks, m, &o);
+
+    for (int32_t i = 0; i < q->ranks; i++) {
+        struct schedule *s = plan_build(p, i);
+        simulation_add(sim, s);
+        schedule_destroy(s);
+    }
+    simulation_run(sim, &r);
+    double seconds = r.seconds;
+    simulate_result_clear(&r);
+    simulation_destroy(sim);
+    plan_destroy(p);
+    return seconds;
+}
+
+/* P10 (-1) or P90 (1): all tables and links as wrong as each other, at once. */
+static void find_quantile(struct answer *a, const struct question *q,
+                          int quantile)
+{
+    struct machine moved = *q->machine;
+
+    moved.quantile = quantile;
+    forms_machine(a->forms, &moved, q->kernel);
+    for (int64_t i = 0; i < a->n; i++) {
+        struct contender *x = &a->contenders[i];
+        const struct candidate *c = &x->candidate;
+        double form = c->estimate.seconds;
+        int small = isnan(form) || c->estimate.effort * (double)q->ranks
+            <= large;
+        x->interval[quantile > 0] = small ? simulated_on(q, c, &moved)
+            : x->seconds / form * forms_estimate(a->forms, c->strategy,
+                                                 &c->options).seconds;
+    }
+    forms_machine(a->forms, q->machine, q->kernel);
+}
+
 /* ---- Choosing who is simulated ------------------------------------------ */
 
 static int same_options(const struct candidate *a, const struct candidate *b)
@@ -347,6 +395,8 @@ int planner_answer(struct answer *a, const struct question *q, int64_t most,
         if (add(a, q, &asked[i], 1, e))
             return -1;
     sort(a);
+    find_quantile(a, q, -1);
+    find_quantile(a, q, 1);
     return 0;
 }
 

@@ -26,6 +26,8 @@ double question_memory(const struct machine *m, int64_t ranks);
 struct contender {
     struct candidate candidate;
     double seconds;             /* predicted; NaN: stuck */
+    double interval[2];         /* P10 and P90 of them, by what the machine's
+                                   tables and links were off by */
     double computed;            /* of these, the rank that ends last computes */
     double overlap;             /* communication hidden / communication */
     double imbalance;           /* pairs of the busiest rank / mean */

@@ -167,6 +167,26 @@ plan --set machine.link.bandwidth=2GB/s --set machine.compute=0.5 \
     all(set(d) >= {"number", "unit", "value", "elasticity"}
     for d in x["sensitivity"])'
 point "plan: what it depends on; a machine that differs"
+spar plan "$scenarios/plan-l20.yaml" --format json --emit "$temporary/l.yaml" &&
+    json 'x["network"] == "flow" and x["candidates_per_s"] > 1e5 and
+    all(abs(sum(p["bytes_by_class"].values()) - p["bytes_sent"]) <=
+    0.3 * p["bytes_sent"] and set(p["bytes_by_class"]) == {"pcie", "socket"} and
+    p["interval_s"][0] < p["predicted_s"] < p["interval_s"][1]
+    for p in x["plans"])'
+point "plan on a cluster: bytes by class, intervals"
+cp "$temporary/out" "$temporary/plan.json"
+spar sim "$temporary/l.yaml" --network flow --format json -o "$temporary/c.h5" &&
+    json '[x[0]["predicted_s"], x[0]["schedule_hash"]] == [json.load(open(
+    "'"$temporary"'/plan.json"))["plans"][0][k] for k in ("predicted_s",
+    "schedule_hash")]'
+point "plan on a cluster --emit: sim predicts the same"
+for plan in plan-64 plan-512; do
+    spar plan "$scenarios/$plan.yaml" --emit "$temporary/l.yaml" \
+        --simulate 1 --format json && json 'x["plans"][0]["predicted_s"] > 0 and
+        x["plans"][0]["strategy"] in ("usp", "2d")' &&
+        spar check "$temporary/l.yaml" --set job.sequence=65536 || break
+done && says out ' passed '
+point "plan on DGX H100 of a leaf-spine fabric"
 plan --memory 70kB --reserve 50 --format json &&
     json 'x["memory_bytes"] == 35e3 and x["plans"][0]["peak_bytes"] <= 35e3 and
     not x["plans"][-1]["fits"]'

@@ -34,12 +34,13 @@ static void scale_memory(struct machine *m, int which, double factor)
 static double get_compute(const struct machine *m, int which)
 {
     (void)which;
-    return m->n_surfaces + m->n_rates > 0;
+    return m->n_surfaces + m->n_rates > 0 || m->peak > 0;
 }
 
 static void scale_compute(struct machine *m, int which, double factor)
 {
     (void)which;
+    m->peak *= factor;
     for (int64_t i = 0; i < m->n_surfaces; i++)
         for (int64_t k = 0; k < m->surfaces[i].n; k++)
             m->surfaces[i].points[k].seconds /= factor;
@@ -133,8 +134,9 @@ static void scale_start(struct machine *m, int class, double factor)
 
 /* ---- The table ----------------------------------------------------------- */
 
-#define FIELD(name, unit, member) \
-    { name, unit, get_field, scale_field, (int)offsetof(struct machine, member) }
+#define FIELD(name, unit, member)                                             \
+    { name, unit, get_field, scale_field,                                     \
+      (int)offsetof(struct machine, member) }
 const struct knob machine_knobs[] = {
     { "compute", "1", get_compute, scale_compute, 0 },
     { "memory", "B", get_memory, scale_memory, 0 },

@@ -118,15 +118,20 @@ static void text_row(FILE *out, const struct plan_report *r, int64_t i)
 {
     const struct contender *x = &r->answer->contenders[i];
     char cells[5][CELL], reason[LINE], options[LINE], overlap[CELL] = "-";
+    char interval[CELL] = "-";
 
     if (!isnan(x->overlap))
         snprintf(overlap, sizeof overlap, "%.0f %%", 100 * x->overlap);
     variant(x, options);
     why(r, i, reason);
-    fprintf(out, "%3" PRId64 "%c %-11s %-10s %9s %9s %9s %7s %9s %9s", i + 1,
- x->asked ? '*' : ' ', x->candidate.strategy->name,
+    if (!isnan(x->interval[0]))
+        snprintf(interval, sizeof interval, "%+.0f %+.0f %%",
+                 100 * (x->interval[0] / x->seconds - 1),
+                 100 * (x->interval[1] / x->seconds - 1));
+    fprintf(out, "%3" PRId64 "%c %-11s %-10s %9s %10s %9s %9s %7s %9s %9s",
+            i + 1, x->asked ? '*' : ' ', x->candidate.strategy->name,
             layout_names[x->candidate.options.layout],
-            quantity(cells[0], x->seconds, "s"),
+            quantity(cells[0], x->seconds, "s"), interval,
             quantity(cells[1], x->candidate.estimate.seconds, "s"),
             quantity(cells[2], exposed(x), "s"), overlap,
             quantity(cells[3], (double)x->sent, "B"),
@@ -240,9 +245,9 @@ void plan_text(FILE *out, const struct plan_report *r)
 
     text_job(out, r);
     text_counts(out, r);
-    fprintf(out, "\n     %-11s %-10s %9s %9s %9s %7s %9s %9s", "strategy",
-            "layout", "predicted", "estimate", "exposed", "overlap",
-            "sent/rank", "peak/rank");
+    fprintf(out, "\n     %-11s %-10s %9s %10s %9s %9s %7s %9s %9s",
+            "strategy", "layout", "predicted", "P10 P90", "estimate",
+            "exposed", "overlap", "sent/rank", "peak/rank");
     text_classes(out, r, NULL);
     fputs("  options; why it loses\n", out);
     for (int64_t i = 0; i < a->n; i++) {
@@ -275,6 +280,10 @@ static void json_contender(struct json *j, const struct plan_report *r,
     json_text(j, "options", options);
     json_text(j, "schedule_hash", hash);
     json_real(j, "predicted_s", x->seconds);
+    json_array(j, "interval_s");
+    json_real(j, NULL, x->interval[0]);
+    json_real(j, NULL, x->interval[1]);
+    json_end(j);
     json_real(j, "estimated_s", x->candidate.estimate.seconds);
     json_real(j, "exposed_s", exposed(x));
     json_real(j, "overlap", x->overlap);
