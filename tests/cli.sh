@@ -78,6 +78,10 @@ spar show "$small" --entry 0 --dot && says out '^digraph'
 point "show --dot"
 spar show "$small" --entry 0 --goal && says out '^num_ranks 2'
 point "show --goal"
+spar show "$small" --entry 0 --goal --timed && says out 'calc [1-9]' &&
+    spar show "$small" --entry 0 --timed; [ $? = 2 ] &&
+    says err '^spar: --timed goes with --goal$'
+point "show --goal --timed"
 
 # ---- check
 spar check "$small" && says out 'ring .* passed' && silent err
