@@ -164,7 +164,7 @@ void forms_destroy(struct forms *f)
         free(p->whole.list);
     }
     if (f) {
-        ways_destroy(f->ways);
+        ways_destroy(f->own_ways);
         free(f->profiles);
     }
     free(f);
@@ -173,10 +173,20 @@ void forms_destroy(struct forms *f)
 void forms_machine(struct forms *f, const struct machine *m,
                    const char *kernel)
 {
+    struct ways *own = m->graph ? ways_create(m->graph, f->ranks) : NULL;
+
+    forms_machine_known(f, m, kernel, own);
+    f->own_ways = own;
+}
+
+void forms_machine_known(struct forms *f, const struct machine *m,
+                         const char *kernel, struct ways *ways)
+{
     f->m = m;
     f->kernel = kernel;
-    ways_destroy(f->ways);
-    f->ways = m->graph ? ways_create(m->graph, f->ranks) : NULL;
+    ways_destroy(f->own_ways);
+    f->own_ways = NULL;
+    f->ways = ways;
     f->share = m->devices && f->ranks > m->devices
         ? (double)ceil_div(f->ranks, m->devices) : 1;
     for (int64_t i = 0; i < f->n; i++) {

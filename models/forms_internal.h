@@ -36,7 +36,6 @@ struct profile {
     struct sight whole;
 };
 
-struct ways;
 struct forms {
     const struct job *job;
     int64_t ranks;
@@ -44,6 +43,7 @@ struct forms {
     const char *kernel;
     double share;               /* ranks that a device is shared by */
     struct ways *ways;          /* NULL: any two ranks are as far apart */
+    struct ways *own_ways;      /* to be destroyed */
     int64_t n, cap;
     struct profile *profiles;
 };
@@ -92,10 +92,6 @@ void load_repeat(struct load *l, double times);
 void load_beside(const struct scene *c, struct load *l,
                  const struct load *other);
 double load_seconds(const struct scene *c, struct load l);
-
-/* Routes of a machine's graph between ranks, which take its slots in order. */
-struct ways *ways_create(struct graph *g, int64_t ranks);
-void ways_destroy(struct ways *w);
 
 /* `count` of them, one after the other, `ops` ops in each. */
 void scene_add(struct scene *c, double count, struct load l, double ops);

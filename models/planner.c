@@ -311,7 +311,7 @@ static int simulate_ties(struct answer *a, const struct question *q,
 
 /* ---- The answer --------------------------------------------------------- */
 
-static double now(void)
+double processor_seconds(void)
 {
     struct timespec t;
 
@@ -321,12 +321,12 @@ static double now(void)
 
 static double find_all(struct answer *a, const struct question *q)
 {
-    double start = now();
+    double start = processor_seconds();
 
     candidates_clear(&a->all);
     candidates_find(&a->all, q->job, q->ranks);
     candidates_estimate(&a->all, a->forms);
-    return now() - start;
+    return processor_seconds() - start;
 }
 
 static void estimate_all(struct answer *a, const struct question *q)
@@ -381,13 +381,15 @@ int planner_answer(struct answer *a, const struct question *q, int64_t most,
                    const struct candidate *asked, int64_t n, struct error *e)
 {
     estimate_all(a, q);
-    if (a->all.n == 0)
+    a->none = a->all.n == 0;
+    if (a->none)
         return refuse_all(a, e);
     know_graph(a, q->machine);
     if (simulate_best(a, q, most, e))
         return -1;
     sort(a);
-    if (a->n == 0 || !a->contenders[0].fits)
+    a->none = a->n == 0 || !a->contenders[0].fits;
+    if (a->none)
         return nothing_fits(a, q, e);
     if (simulate_ties(a, q, e))
         return -1;

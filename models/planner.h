@@ -43,6 +43,7 @@ enum { MOST_OPS = 6000000 };
 
 struct answer {
     struct candidates all;      /* in order of estimates */
+    int none;                   /* failed because nothing applies or fits */
     int64_t fit;                /* of them, that may fit by their forms */
     double ops;                 /* simulated so far, about */
     double ready_seconds;       /* to find all and estimate them once */
@@ -64,6 +65,9 @@ struct answer {
 int planner_answer(struct answer *a, const struct question *q, int64_t most,
                    const struct candidate *asked, int64_t n, struct error *e);
 void answer_clear(struct answer *a);
+
+/* That the process has used. */
+double processor_seconds(void);
 
 /* Why `x` is not the choice `best`, a phrase. */
 void contender_loses(const struct contender *x, const struct contender *best,

@@ -191,6 +191,24 @@ for plan in plan-64 plan-512; do
         spar check "$temporary/l.yaml" --set job.sequence=65536 || break
 done && says out ' passed '
 point "plan on DGX H100 of a leaf-spine fabric"
+plan --set 'what_if={run.ranks: [2, 4], job.mask: [full, causal],
+    machine.link.bandwidth: [1 MB/s, 1 GB/s, 100 GB/s]}' --format json \
+    -o "$temporary/w.h5" && [ -s "$temporary/w.h5" ] &&
+    json 'x["points"] == len(x["best"]) == 12 and x["simulated"] == 0 and
+    all(b["seconds"] > 0 for b in x["best"]) and
+    x["best"][0]["values"] == {"run.ranks": "2", "job.mask": "full",
+    "machine.link.bandwidth": "1 MB/s"} and
+    any(c["key"] == "machine.link.bandwidth" for c in x["crossovers"])'
+point "plan: what_if, JSON"
+plan --set 'what_if={run.ranks: [2, 4]}' --simulate 2 &&
+    says out '^2 points: 2 of run.ranks$' && says out ' [1-9][0-9]* simulated' &&
+    says out '^crossovers ' && says out '^longest sequence ' &&
+    [ -s "$temporary/small.what-if.h5" ]
+point "plan: what_if, text, simulated"
+spar plan "$scenarios/whatif-10k.yaml" -o "$temporary/w.h5" --format json &&
+    json 'x["points"] == 10000 and x["seconds"] < 60 and
+    len(x["longest"]) == 10'
+point "plan: what_if, ten thousand points in a minute"
 plan --memory 70kB --reserve 50 --format json &&
     json 'x["memory_bytes"] == 35e3 and x["plans"][0]["peak_bytes"] <= 35e3 and
     not x["plans"][-1]["fits"]'

@@ -182,8 +182,13 @@ int knob_set(const struct knob *k, struct machine *m, double value,
 {
     double now = knob_value(k, m);
 
-    if (!(now > 0))
+    if (k->get == get_field)
+        *(double *)((char *)m + k->which) = value;
+    else if (k->get == get_memory)
+        m->memory_bytes = (int64_t)(value + 0.5);
+    else if (!(now > 0))
         return fail_usage(e, "machine %s has no %s", m->name, k->name);
-    knob_scale(k, m, value / now);
+    else
+        knob_scale(k, m, value / now);
     return 0;
 }

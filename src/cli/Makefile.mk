@@ -39,7 +39,11 @@ libcli_a_SOURCES = \
 	%D%/scenario_internal.h \
 	%D%/scenario_job.c \
 	%D%/scenario_machine.c \
-	%D%/scenario_strategies.c
+	%D%/scenario_strategies.c \
+	%D%/what_if.c \
+	%D%/what_if.h \
+	%D%/what_report.c \
+	%D%/what_report.h
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
 %D%/libcli_a-scenario_data.$(OBJEXT): Makefile    # a moved tree

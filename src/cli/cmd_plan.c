@@ -4,9 +4,11 @@
 #include "cli/command.h"
 
 #include "base/units.h"
+#include "base/yaml.h"
 #include "cli/output.h"
 #include "cli/plan_report.h"
 #include "cli/planned.h"
+#include "cli/what_report.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,13 +17,15 @@ struct plan_options {
     int format, network;
     struct string_list sets;
     int64_t simulate, entries, reserve;
-    const char *emit, *memory;
+    const char *emit, *memory, *output;
 };
+
+enum { AS_FITS = -1, SIMULATED = 16 };
 
 static const char *const network_words[] = { "auto", "ideal", "loggp", "flow",
                                              NULL };
 static const struct plan_options plan_initial = {
-    .simulate = 16, .entries = 1, .reserve = 10
+    .simulate = AS_FITS, .entries = 1, .reserve = 10
 };
 
 #define AT(member) offsetof(struct plan_options, member)
@@ -30,8 +34,10 @@ static const struct option_row plan_rows[] = {
       "write the choice as a scenario for run and sim" },
     { "entries", 0, OPTION_INT, AT(entries), "N", 1, 64, NULL,
       "with --emit: the best N (1)" },
-    { "simulate", 0, OPTION_INT, AT(simulate), "N", 1, 100000, NULL,
-      "simulate the N that are best by closed forms (16)" },
+    { "simulate", 0, OPTION_INT, AT(simulate), "N", 0, 100000, NULL,
+      "simulate the N that are best by closed forms (16; of a what_if 0)" },
+    ROW_OUTPUT(plan_options, "of a what_if: the results "
+               "(SCENARIO.what-if.h5)"),
     { "memory", 0, OPTION_STRING, AT(memory), "BYTES", 0, 0, NULL,
       "of a rank, as in 80GB (the machine's)" },
     { "reserve", 0, OPTION_INT, AT(reserve), "PERCENT", 0, 99, NULL,
@@ -52,16 +58,21 @@ static const struct network_model *network_of(const struct plan_options *o,
                         : m->graph ? "flow" : "loggp");
 }
 
-static int capacity(const struct plan_options *o, const struct question *q,
-                    double *bytes, struct error *e)
+static int memory_option(const struct plan_options *o, double *bytes,
+                         struct error *e)
 {
     struct error why = { 0 };
 
-    *bytes = question_memory(q->machine, q->ranks);
-    if (o->memory && (quantity_parse(o->memory, "B", bytes, &why)
-                      || *bytes <= 0))
+    if (quantity_parse(o->memory, "B", bytes, &why) || *bytes <= 0)
         return fail_usage(e, "--memory %s: not bytes, as in 80GB", o->memory);
     return 0;
+}
+
+static int capacity(const struct plan_options *o, const struct question *q,
+                    double *bytes, struct error *e)
+{
+    *bytes = question_memory(q->machine, q->ranks);
+    return o->memory ? memory_option(o, bytes, e) : 0;
 }
 
 /* The entries of the scenario that apply: compared with the choice. */
@@ -86,7 +97,8 @@ static int find(struct scenario *s, const struct plan_options *o,
 {
     int64_t n;
     struct candidate *list = asked(s, &n);
-    int rc = planner_answer(a, r->question, o->simulate, list, n, e);
+    int64_t most = o->simulate > 0 ? o->simulate : SIMULATED;
+    int rc = planner_answer(a, r->question, most, list, n, e);
 
     free(list);
     if (!rc)
@@ -134,6 +146,69 @@ static int plan_scenario(struct scenario *s, const struct call *call,
     return rc;
 }
 
+/* ---- what_if ------------------------------------------------------------- */
+
+static int tell_what(const struct call *call, const struct what_report *r,
+                     const char *path, struct error *e)
+{
+    const struct plan_options *o = call->options;
+
+    if (what_write(path, r, call->line, e))
+        return -1;
+    if (o->format == FORMAT_JSON)
+        what_json(stdout, r);
+    else
+        what_text(stdout, r);
+    if (o->format == FORMAT_TEXT)
+        fprintf(stderr, "results: %s\n", path);
+    return 0;
+}
+
+static int run_what(struct scenario *s, const struct call *call,
+                    const struct what_if *w, const char *path, struct error *e)
+{
+    const struct plan_options *o = call->options;
+    struct what_question q = { .reserve = o->reserve,
+                               .simulate = max64(o->simulate, 0) };
+    struct what_result result = { 0 };
+    struct what_report r = { s, w, &result, NULL, 0, q.simulate };
+
+    if (o->network)
+        q.network = network_find(network_words[o->network]);
+    if (o->memory && memory_option(o, &q.memory, e))
+        return -1;
+    int rc = what_if_run(&result, w, s, &q, e);
+    struct what_longest *longest = rc ? NULL
+        : what_if_longest(w, s, &q, &r.n_longest);
+    r.longest = longest;
+    if (!rc)
+        rc = tell_what(call, &r, path, e);
+    free(longest);
+    what_result_clear(&result);
+    return rc;
+}
+
+static int what_scenario(struct scenario *s, const struct call *call,
+                         struct error *e)
+{
+    const struct plan_options *o = call->options;
+    char *path = o->output ? xstrdup(o->output)
+        : scenario_output(s->path, ".what-if.h5");
+    struct what_if w = { 0 };
+    int rc = -1;
+
+    if (o->emit)
+        fail_usage(e, "--emit: a what_if has more than one answer");
+    else if (s->input)
+        scenario_fail(s, "job.input", e, "what_if needs jobs without one");
+    else if (!what_if_read(&w, s, e)
+             && !output_check(path, (const char *const[]){ s->path }, 1, e))
+        rc = run_what(s, call, &w, path, e);
+    what_if_clear(&w);
+    free(path);
+    return rc;
+}
+
 static int plan_exec(const struct call *call, struct error *e)
 {
     const struct plan_options *o = call->options;
@@ -142,7 +217,9 @@ static int plan_exec(const struct call *call, struct error *e)
                                        (int)o->sets.n, e);
     int rc = -1;
 
-    if (s && !scenario_need_ranks(s, e)
+    if (s && yaml_get(s->yaml, yaml_root(s->yaml), "what_if"))
+        rc = what_scenario(s, call, e);
+    else if (s && !scenario_need_ranks(s, e)
         && (!o->emit || !output_check(o->emit, (const char *const[]){
             s->path, s->input }, 2, e)))
         rc = plan_scenario(s, call, e);

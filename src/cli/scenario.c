@@ -68,7 +68,7 @@ static int read_run(struct scenario *s, struct error *e)
 static int read_top(struct scenario *s, struct error *e)
 {
     static const char *const keys[] = { "job", "run", "strategies", "machine",
-                                        NULL };
+                                        "what_if", NULL };
     struct yaml *y = s->yaml;
     int root = yaml_root(y);
 
