@@ -155,7 +155,7 @@ static void test_forms(void **state)
     machine_destroy(m);
 }
 
-/* ---- Machines with a graph ------------------------------------------------ */
+/* ---- Machines with a graph ----------------------------------------------- */
 
 /* Two hosts of four GPUs on NVLink, a network interface for each; computing
  * takes next to nothing. */
@@ -311,7 +311,7 @@ static void test_memory(void **state)
     machine_destroy(m);
 }
 
-/* ---- Sensitivity ---------------------------------------------------------- */
+/* ---- Sensitivity --------------------------------------------------------- */
 
 static double simulated(const struct question *q, const struct candidate *c)
 {

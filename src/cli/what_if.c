@@ -99,7 +99,7 @@ static int read_axis(struct scenario *s, struct what_axis *x, int list,
     return 0;
 }
 
-/* A key may be written out, or in mappings: machine: {nic: {bandwidth: [..]}} */
+/* A key may be written out, or in mappings, machine: {hosts: [2, 4]}. */
 static int read_map(struct what_if *w, struct scenario *s, int map,
                     const char *before, struct error *e)
 {

@@ -28,7 +28,7 @@ struct what_question {
     const struct network_model *network;        /* NULL: as fits the machine */
     double memory;              /* bytes of a rank; 0: the machine's */
     int64_t reserve;            /* percent */
-    int64_t simulate;           /* candidates of a point; 0: closed forms only */
+    int64_t simulate;           /* candidates of a point; 0: closed forms */
 };
 
 /* By point. */

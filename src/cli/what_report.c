@@ -25,7 +25,8 @@ static const char *best_name(const struct what_report *r, int64_t point)
     return i < 0 ? "nothing" : strategies[i]->name;
 }
 
-static const char *value_at(const struct what_report *r, int64_t point, int axis)
+static const char *value_at(const struct what_report *r, int64_t point,
+                            int axis)
 {
     return r->what_if->axes[axis].texts[what_index(r->what_if, point, axis)];
 }
