@@ -8,6 +8,7 @@ libmodels_a_SOURCES = \
 	%D%/engines.c \
 	%D%/events.c \
 	%D%/flow.c \
+	%D%/fold.c \
 	%D%/forms.c \
 	%D%/forms.h \
 	%D%/forms_internal.h \

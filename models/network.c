@@ -39,8 +39,8 @@ static double member_message(const struct simulation *sim,
                              const struct collective_shape *c, int64_t from,
                              int64_t to, int64_t bytes)
 {
-    return network_seconds(sim, sim->rank[c->ranks[from]].place,
-                           sim->rank[c->ranks[to]].place, bytes);
+    return network_seconds(sim, sim_place_of(sim, c->ranks[from]),
+                           sim_place_of(sim, c->ranks[to]), bytes);
 }
 
 /* All-reduce: halves scattered and gathered again in log2 N rounds each; scan:

@@ -57,6 +57,10 @@ struct simulate_options {
     /* [ranks] slot of the machine's graph, or device; NULL: rank r is on slot r
      * modulo their number. */
     const int32_t *slots;
+    /* Only ranks 0 .. period - 1 are added and simulated: rank r stands for all
+     * r + i period, which do the same, to those as far from them
+     * (simulate_period()). 0: all. */
+    int64_t period;
 };
 /* Of a link: all that went over it, the time when anything did, and the largest
  * part of its capacity that was used. */
@@ -76,6 +80,14 @@ struct simulate_result {
     int64_t n_links;            /* 0: the network model does not share them */
     struct link_use *links;     /* owned */
 };
+
+/* May the simulation be folded?  `schedules`: of the ranks of one period, of
+ * which the strategy knows that it repeats itself (plan_period()).  The least
+ * multiple of it after which ranks also have equal ways to whom they speak;
+ * `ranks`: there is none. */
+int64_t simulate_period(const struct schedule *const *schedules,
+                        int64_t period, int64_t ranks, const struct machine *m,
+                        const struct simulate_options *o);
 
 /* A simulation gets the schedules one by one, of ranks 0, 1, ... ranks - 1,
  * frozen and of one pool, and then runs once.  What it needs of a schedule it

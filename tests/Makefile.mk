@@ -18,7 +18,7 @@ AM_TESTS_ENVIRONMENT = \
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/check_stall.t %D%/check_words.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
-	%D%/device.t %D%/estimate.t %D%/flow.t %D%/forms.t %D%/graph.t \
+	%D%/device.t %D%/estimate.t %D%/flow.t %D%/fold.t %D%/forms.t %D%/graph.t \
 	%D%/import.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
@@ -75,6 +75,7 @@ endif
 %C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h
 %C%_kernel_scores_t_SOURCES = %D%/kernel_scores_test.c %D%/kernel_tensor.h
 %C%_kernel_segment_t_SOURCES = %D%/kernel_segment_test.c %D%/kernel_tensor.h
+%C%_fold_t_SOURCES = %D%/fold_test.c %D%/simulate_machine.h
 %C%_flow_t_SOURCES = %D%/flow_test.c %D%/simulate_bench.h \
 	%D%/simulate_machine.h
 %C%_estimate_t_SOURCES = %D%/estimate_test.c
@@ -194,8 +195,7 @@ EXTRA_DIST += bench/gpu/linear.py
 bench: %D%/bench_cuda_linear %D%/bench_cuda_rows %D%/bench_kernel \
 	%D%/bench_loopback %D%/bench_precision %D%/bench_sim \
 	%D%/bench_transport
-	for network in ideal loggp; do SPAR_DATA=$(srcdir)/scenarios \
-	  %D%/bench_sim $(srcdir)/scenarios/ring-1024.yaml $$network; done
+	$(srcdir)/bench/sim . || true
 	%D%/bench_kernel
 	%D%/bench_precision
 	%D%/bench_cuda_rows

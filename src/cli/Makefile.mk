@@ -38,7 +38,9 @@ libcli_a_SOURCES = \
 	%D%/scenario_data.c \
 	%D%/scenario_internal.h \
 	%D%/scenario_job.c \
-	%D%/scenario_strategies.c
+	%D%/scenario_strategies.c \
+	%D%/simulated.c \
+	%D%/simulated.h
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
 %D%/libcli_a-scenario_data.$(OBJEXT): Makefile    # a moved tree

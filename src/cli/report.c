@@ -130,11 +130,16 @@ static void json_row(struct json *j, const struct result_row *r)
     if (r->transport)
         json_text(j, "transport", r->transport);
     json_int(j, "ranks", r->ranks);
+    if (r->classes)
+        json_int(j, "classes", r->classes);
     json_text(j, "pass", pass_names[r->pass]);
     if (r->steps)
         json_int(j, "steps", r->steps);
     json_text(j, "dtype", dtype_name(r->dtype));
-    json_text(j, "schedule_hash", hash);
+    if (r->schedule_hash)
+        json_text(j, "schedule_hash", hash);
+    else                        /* not all schedules were built */
+        json_null(j, "schedule_hash");
     json_times(j, r);
     json_real(j, "predicted_s", r->predicted);
     json_interval(j, r);
@@ -295,6 +300,17 @@ static void text_leans(FILE *out, const struct result_row *r)
                     r->collectives[i], collective_hows[i]);
 }
 
+/* Ranks that were simulated once for all that do the same. */
+static void text_classes(FILE *out, const struct result_row *r)
+{
+    if (r->classes == 0 || r->classes == r->ranks)
+        return;
+    fprintf(out, "    folded: %" PRId64 " ranks in %" PRId64 " %s of %" PRId64
+            ", rank r and r + %" PRId64 " do the same\n", r->ranks, r->classes,
+            r->classes == 1 ? "class" : "classes", r->ranks / r->classes,
+            r->classes);
+}
+
 void results_text(FILE *out, const struct result_row *rows, int64_t n)
 {
     fprintf(out, "%-11s %-10s %5s %-20s %-6s %9s %9s %6s %8s %9s %7s\n",
@@ -307,6 +323,7 @@ void results_text(FILE *out, const struct result_row *rows, int64_t n)
         else {
             text_row(out, &rows[i]);
             text_device(out, &rows[i]);
+            text_classes(out, &rows[i]);
             text_leans(out, &rows[i]);
         }
 }
