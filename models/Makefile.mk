@@ -5,6 +5,7 @@ libmodels_a_SOURCES = \
 	%D%/candidates.h \
 	%D%/collective.c \
 	%D%/cost.c \
+	%D%/derate.c \
 	%D%/engines.c \
 	%D%/events.c \
 	%D%/flow.c \

@@ -97,6 +97,7 @@ int64_t simulate_period(const struct schedule *const *schedules,
 
     f.places = m->graph ? m->graph->n_slots : ranks;
     if (period >= ranks || m->devices || o->slots || o->links
+        || (o->jitter && o->jitter->n_ranks + o->jitter->n_links > 0)
         || ranks > f.places || (m->graph && o->network->shares))
         return ranks;
     for (int64_t r = 0; r < period; r++)

@@ -101,6 +101,7 @@ struct rank {
     uint32_t blocked;           /* lanes whose head is blocked, by bit */
     uint32_t ready;             /* lanes whose head waits for an engine */
     int awake;                  /* listed: something may begin */
+    double slow, delay;         /* jitter */
     struct head heads[LANES];
     /* Overlap: time accounted up to `last`. */
     int communicating, computing;
@@ -270,6 +271,9 @@ double network_seconds(const struct simulation *sim, int64_t from, int64_t to,
 double member_seconds(const struct simulation *sim,
                       const struct collective_op *x);
 double member_finish(const struct machine *m, const struct collective_op *x);
+
+/* What jitter leaves of them (derate.c). */
+void links_derate(struct links *l, const struct simulation *sim);
 
 /* ---- Sharing links (flow.c) --------------------------------------------- */
 

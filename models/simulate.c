@@ -25,14 +25,18 @@ static void make_places(struct simulation *sim)
     for (int64_t i = sim->period - 1; i >= 0; i--) {
         struct rank *r = &sim->rank[i];
         r->place = sim_place_of(sim, (int32_t)i);
+        r->slow = jitter_slow(sim->o.jitter, i);
+        r->delay = jitter_delay(sim->o.jitter, i);
         r->beside = sim->residents[r->place];
         sim->residents[r->place] = (int32_t)i;
         sim->shared_places |= r->beside >= 0;
     }
-    if (!sim->o.links)
+    if (!sim->o.links) {
         sim->own_links = links_create(m, sim->places);
-    if (sim->own_links && sim->period < sim->ranks)
-        sim->own_links->period = sim->period;
+        links_derate(sim->own_links, sim);
+        if (sim->period < sim->ranks)
+            sim->own_links->period = sim->period;
+    }
     sim->links = sim->o.links ? sim->o.links : sim->own_links;
 }
 
@@ -342,8 +346,13 @@ void simulation_run(struct simulation *sim, struct simulate_result *result)
     if (sim->o.record)
         sim->times = xcalloc((size_t)sim->n_ops, sizeof *sim->times);
     sim->left = sim->n_ops;
-    for (int64_t r = 0; r < sim->period; r++)
-        wake(sim, &sim->rank[r]);
+    for (int64_t i = 0; i < sim->period; i++) {
+        struct rank *r = &sim->rank[i];
+        if (r->delay > 0)
+            sim_push(sim, r->delay, EVENT_ENQUEUED, r, 0);
+        else
+            wake(sim, r);
+    }
     begin(sim);
     while (next_events(sim))
         begin(sim);

@@ -6,6 +6,7 @@
 #ifndef SPAR_SIMULATE_H
 #define SPAR_SIMULATE_H
 
+#include "job/jitter.h"
 #include "models/links.h"
 #include "schedule/schedule.h"
 #include "topo/collective.h"
@@ -61,6 +62,7 @@ struct simulate_options {
      * r + i period, which do the same, to those as far from them
      * (simulate_period()). 0: all. */
     int64_t period;
+    const struct jitter *jitter;        /* NULL: none */
 };
 /* Of a link: all that went over it, the time when anything did, and the largest
  * part of its capacity that was used. */
@@ -88,6 +90,11 @@ struct simulate_result {
 int64_t simulate_period(const struct schedule *const *schedules,
                         int64_t period, int64_t ranks, const struct machine *m,
                         const struct simulate_options *o);
+
+/* 0, or -1 and *e (usage) if the machine has not the links that j (NULL: none)
+ * derates. */
+int simulate_jitter(const struct machine *m, const struct jitter *j,
+                    const struct network_model *network, struct error *e);
 
 /* A simulation gets the schedules one by one, of ranks 0, 1, ... ranks - 1,
  * frozen and of one pool, and then runs once.  What it needs of a schedule it

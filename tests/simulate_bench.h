@@ -93,7 +93,7 @@ static struct simulate_result bench_run(struct bench *t,
     struct simulate_options o = { .network = network_find(network),
                                   .entry = 7, .record = 1,
                                   .links = with_links,
-                                  .slots = with_slots };
+                                  .slots = with_slots, .jitter = with_jitter };
     struct simulate_result r;
 
     for (int i = 0; i < t->ranks; i++)

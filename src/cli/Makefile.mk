@@ -37,6 +37,7 @@ libcli_a_SOURCES = \
 	%D%/scenario_attention.c \
 	%D%/scenario_data.c \
 	%D%/scenario_internal.h \
+	%D%/scenario_jitter.c \
 	%D%/scenario_job.c \
 	%D%/scenario_strategies.c \
 	%D%/simulated.c \

@@ -186,7 +186,8 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
     struct planned *n = &m->entries[i];
     struct simulate_options o = { .network = m->network,
                                   .kernel = m->scenario->kernel,
-                                  .entry = (int32_t)i };
+                                  .entry = (int32_t)i,
+                                  .jitter = &m->scenario->jitter };
     struct result_row *row = &m->rows[i];
     struct simulated x;
 
@@ -268,11 +269,18 @@ static int sim_scenario(struct scenario *s, const struct call *call,
     const struct sim_options *o = call->options;
     char *text = NULL;
     struct machine *machine = scenario_machine(s, &text, e);
+    struct error why = { 0 };
     struct sim m;
     int rc = 0;
 
     if (!machine)
         return -1;
+    if (simulate_jitter(machine, &s->jitter,
+                        network_find(network_words[o->network]), &why)) {
+        machine_destroy(machine);
+        free(text);
+        return scenario_fail(s, "jitter.links", e, "%s", why.text);
+    }
     sim_init(&m, s, machine, o->network);
     m.lowered = o->lowered;
     m.fold = !o->no_fold;
