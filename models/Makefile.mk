@@ -5,6 +5,7 @@ libmodels_a_SOURCES = \
 	%D%/candidates.h \
 	%D%/collective.c \
 	%D%/cost.c \
+	%D%/critical.c \
 	%D%/derate.c \
 	%D%/engines.c \
 	%D%/events.c \
@@ -14,6 +15,8 @@ libmodels_a_SOURCES = \
 	%D%/forms.h \
 	%D%/forms_internal.h \
 	%D%/forms_softmax.c \
+	%D%/history.c \
+	%D%/history.h \
 	%D%/internal.h \
 	%D%/links.c \
 	%D%/links.h \

@@ -518,5 +518,6 @@ void flows_result(const struct simulation *sim, struct simulate_result *res)
             same = i / f->links->places * f->links->places
                 + i % f->links->places % f->links->period;
         res->links[i] = f->link[same].use;
+        res->links[i].capacity = f->links->capacity[same];
     }
 }

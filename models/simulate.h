@@ -68,6 +68,7 @@ struct simulate_options {
  * part of its capacity that was used. */
 struct link_use {
     double bytes, busy, peak;
+    double capacity;            /* B/s */
 };
 struct simulate_result {
     double seconds;             /* makespan */

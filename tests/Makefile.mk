@@ -18,7 +18,7 @@ AM_TESTS_ENVIRONMENT = \
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/check_stall.t %D%/check_words.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
-	%D%/device.t %D%/estimate.t %D%/flow.t %D%/fold.t %D%/forms.t %D%/graph.t \
+	%D%/device.t %D%/estimate.t %D%/flow.t %D%/fold.t %D%/forms.t %D%/graph.t %D%/history.t \
 	%D%/import.t %D%/jitter.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
@@ -80,6 +80,8 @@ endif
 	%D%/simulate_machine.h
 %C%_estimate_t_SOURCES = %D%/estimate_test.c
 %C%_graph_t_SOURCES = %D%/graph_test.c
+%C%_history_t_SOURCES = %D%/history_test.c %D%/simulate_bench.h \
+	%D%/simulate_machine.h
 %C%_import_t_SOURCES = %D%/import_test.c
 %C%_jitter_t_SOURCES = %D%/jitter_test.c %D%/simulate_bench.h \
 	%D%/simulate_machine.h

@@ -79,8 +79,8 @@ static inline void assert_attends(const struct machine *m,
     }
 }
 
-static void move(struct bench *t, int from, struct tile out, int to,
-                 struct tile in)
+static inline void move(struct bench *t, int from, struct tile out, int to,
+                        struct tile in)
 {
     schedule_send(t->s[from], "x", CHANNEL_KV, to, &out, 1);
     schedule_recv(t->s[to], "x", CHANNEL_KV, from, &in, 1);

@@ -50,6 +50,7 @@ struct sim {
     struct planned *entries;      /* [n] */
     struct result_row *rows;    /* [n] */
     struct leans *leans;        /* [n] */
+    struct critical_path *paths;        /* [n] */
     struct records records;
     struct trace_entry *traced; /* [n] */
     struct span *spans;
@@ -66,6 +67,7 @@ static void sim_init(struct sim *m, const struct scenario *s,
     m->entries = xcalloc((size_t)m->n, sizeof *m->entries);
     m->rows = xcalloc((size_t)m->n, sizeof *m->rows);
     m->leans = xcalloc((size_t)m->n, sizeof *m->leans);
+    m->paths = xcalloc((size_t)m->n, sizeof *m->paths);
     m->traced = xcalloc((size_t)m->n, sizeof *m->traced);
     records_init(&m->records);
 }
@@ -85,6 +87,7 @@ static void sim_clear(struct sim *m)
     free(m->entries);
     free(m->rows);
     free(m->leans);
+    free(m->paths);
     free(m->traced);
     free(m->spans);
 }
@@ -140,6 +143,32 @@ static void keep_trace(struct sim *m, int64_t i,
     memcpy(m->spans + m->n_spans, r->spans,
            (size_t)r->n_spans * sizeof *r->spans);
     m->n_spans += r->n_spans;
+}
+
+/* What links carried, memory over time, the critical path: the last two where
+ * there are spans of all ranks. */
+static void find_history(struct sim *m, int64_t i, const struct simulated *x)
+{
+    const struct planned *n = &m->entries[i];
+    const struct simulate_result *r = &x->result;
+    const struct schedule *const *s =
+        (const struct schedule *const *)n->schedules;
+    struct trace_entry *t = &m->traced[i];
+    int64_t at = 0, to = 0, cap = 0;
+
+    t->links = history_links(m->machine, r, &t->n_links);
+    m->rows[i].links = t->links;
+    m->rows[i].n_links = t->n_links;
+    if (!x->whole || r->n_spans == 0)
+        return;
+    for (int32_t k = 0; k < n->ranks; k++, at = to) {
+        while (to < r->n_spans && r->spans[to].rank == k)
+            to++;
+        history_memory(s[k], r->spans + at, to - at, &t->memory, &t->n_memory,
+                       &cap);
+    }
+    m->paths[i] = history_path(s, n->ranks, r->spans, r->n_spans);
+    m->rows[i].path = &m->paths[i];
 }
 
 /* What the rank with the most pairs leans on. */
@@ -211,6 +240,7 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
         m->stuck = 1;
     } else {
         keep_trace(m, i, &x.result);
+        find_history(m, i, &x);
     }
     simulated_clear(&x);
     return 0;

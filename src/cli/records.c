@@ -126,5 +126,7 @@ void records_entry_clear(struct trace_entry *x)
     free(x->n_ops);
     free(x->peak_bytes);
     free(x->repeat_ns);
+    free(x->links);
+    free(x->memory);
     memset(x, 0, sizeof *x);
 }

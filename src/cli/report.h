@@ -7,7 +7,7 @@
 
 #include "cli/scenario.h"
 #include "job/job.h"
-#include "models/simulate.h"
+#include "models/history.h"
 #include "run/verify.h"
 
 #include <stdio.h>
@@ -42,6 +42,9 @@ struct result_row {
     int has_lse;                /* linear attention has none: no such key */
     double overlap;             /* 0 .. 1 */
     int passed;
+    int64_t n_links;            /* simulated with shared links; 0 */
+    const struct trace_link *links;
+    const struct critical_path *path;   /* NULL: not known */
 };
 
 /* A row in which nothing is known. */
