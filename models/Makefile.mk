@@ -3,6 +3,8 @@ noinst_LIBRARIES += libmodels.a
 libmodels_a_SOURCES = \
 	%D%/candidates.c \
 	%D%/candidates.h \
+	%D%/classes.c \
+	%D%/classes.h \
 	%D%/collective.c \
 	%D%/cost.c \
 	%D%/critical.c \
@@ -14,6 +16,7 @@ libmodels_a_SOURCES = \
 	%D%/forms.c \
 	%D%/forms.h \
 	%D%/forms_internal.h \
+	%D%/forms_network.c \
 	%D%/forms_softmax.c \
 	%D%/history.c \
 	%D%/history.h \
@@ -26,6 +29,8 @@ libmodels_a_SOURCES = \
 	%D%/planner.h \
 	%D%/ports.c \
 	%D%/result.c \
+	%D%/sensitivity.c \
+	%D%/sensitivity.h \
 	%D%/shape.c \
 	%D%/simulate.c \
 	%D%/simulate.h

@@ -118,7 +118,7 @@ struct machine {
     char name[64];
     char processor[96];         /* what it is; "" unknown */
     char kernels[64];           /* file of surfaces in machines/kernels; "" */
-    double peak;                /* flop/s of a rank, dense, 16 bit; 0: unknown */
+    double peak;                /* flop/s of a rank, dense, 16 bit; 0 unknown */
     int cores;                  /* slots; more ranks are oversubscribed */
     /* GPUs, which ranks take in turn, those of one share it; 0: a rank is a
      * core.  The rest of these is of devices only. */
@@ -155,6 +155,11 @@ struct machine {
     int64_t n_contention;
     struct contention *contention;
     double fit_error;           /* of the surfaces, cross-validated */
+    /* Of another code base than ours, not in files: s for each element of a
+     * result in fp32 or added to one, in place of the surfaces'; how often an
+     * all-to-all is packed and unpacked. */
+    double merge;
+    int packs;
     int quantile;               /* answer with P10 (-1), P50 (0), P90 (1); not
                                    in files */
     struct cluster *cluster;    /* NULL: not stated */
@@ -167,6 +172,10 @@ struct machine {
  * format is shown and explained in scenarios/machines/unit.yaml. */
 struct machine *machine_parse(const char *path, const char *text, size_t size,
                               struct error *e);
+/* The same with `hosts` of the first kind of its cluster; 0: as it says. */
+struct machine *machine_parse_hosts(const char *path, const char *text,
+                                    size_t size, int64_t hosts,
+                                    struct error *e);
 /* Adds the surfaces of such a file as `kernels` names. 0, or -1 and *e. */
 int machine_add_kernels(struct machine *m, const char *path, const char *text,
                         size_t size, struct error *e);

@@ -13,6 +13,7 @@ libcli_a_SOURCES = \
 	%D%/cmd_sim.c \
 	%D%/cmd_topo.c \
 	%D%/cmd_trace.c \
+	%D%/cmd_validate.c \
 	%D%/command.h \
 	%D%/list.h \
 	%D%/list_costs.c \
@@ -39,9 +40,17 @@ libcli_a_SOURCES = \
 	%D%/scenario_internal.h \
 	%D%/scenario_jitter.c \
 	%D%/scenario_job.c \
+	%D%/scenario_machine.c \
 	%D%/scenario_strategies.c \
 	%D%/simulated.c \
-	%D%/simulated.h
+	%D%/simulated.h \
+	%D%/validate.h \
+	%D%/validate_attention.c \
+	%D%/validate_collectives.c \
+	%D%/what_if.c \
+	%D%/what_if.h \
+	%D%/what_report.c \
+	%D%/what_report.h
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
 %D%/libcli_a-scenario_data.$(OBJEXT): Makefile    # a moved tree
