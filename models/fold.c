@@ -95,10 +95,11 @@ int64_t simulate_period(const struct schedule *const *schedules,
 {
     struct fold f = { schedules, period, ranks, 0, NULL, WAYS_MOST };
 
-    f.places = m->graph ? m->graph->n_slots : ranks;
+    f.places = m->graph ? m->graph->n_slots : m->cores;
     if (period >= ranks || m->devices || o->slots || o->links
         || (o->jitter && o->jitter->n_ranks + o->jitter->n_links > 0)
-        || ranks > f.places || (m->graph && o->network->shares))
+        || ranks > f.places
+        || (m->graph && o->network->shares))
         return ranks;
     for (int64_t r = 0; r < period; r++)
         if (!groups_whole(schedules[r], period))

@@ -126,6 +126,11 @@ static const struct network_model flow = {
 const struct network_model *const network_models[] = { &ideal, &loggp, &flow,
                                                        NULL };
 
+const struct network_model *network_default(const struct machine *m)
+{
+    return m->graph && !m->devices ? &flow : &loggp;
+}
+
 const struct network_model *network_find(const char *name)
 {
     for (int i = 0; network_models[i] != NULL; i++)

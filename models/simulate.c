@@ -18,6 +18,7 @@ static void make_places(struct simulation *sim)
     const struct machine *m = sim->m;
 
     sim->places = m->devices ? m->devices : m->graph ? m->graph->n_slots
+        : m->shared_core && m->cores > 0 ? min64(m->cores, sim->ranks)
         : sim->ranks;
     sim->residents = xcalloc((size_t)sim->places, sizeof *sim->residents);
     for (int64_t i = 0; i < sim->places; i++)

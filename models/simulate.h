@@ -48,6 +48,9 @@ struct network_model {
 };
 extern const struct network_model *const network_models[];  /* NULL last */
 const struct network_model *network_find(const char *name);
+/* Where nobody asks for one: flow where the machine has a graph, else loggp;
+ * that, too, on devices whose messages were measured. */
+const struct network_model *network_default(const struct machine *m);
 
 struct simulate_options {
     const struct network_model *network;

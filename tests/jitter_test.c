@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Slow and late ranks, derated links, in the simulator. */
+ * Slow and late ranks, ranks that share a core, derated links, in the
+ * simulator. */
 #include <config.h>
 
 #include "simulate_bench.h"
@@ -127,11 +128,33 @@ static void named_link(void **state)
     machine_destroy(m);
 }
 
+/* ---- Ranks that share a core --------------------------------------------- */
+
+/* Two ranks take turns on one core, a third has the other. */
+static void shared_cores(void **state)
+{
+    struct machine m = unit_machine();
+    struct bench t;
+
+    (void)state;
+    m.shared_core = 1;
+    for (m.cores = 1; m.cores <= 3; m.cores++) {
+        bench_open(&t, 3);
+        for (int r = 0; r < 3; r++)
+            attend_keys(&t, r, 40);
+        struct simulate_result r = bench_run(&t, &m, "loggp");
+        assert_seconds(r.seconds, 40e-6 * (m.cores == 1 ? 3 : m.cores == 2 ? 2
+                                           : 1));
+        simulate_result_clear(&r);
+        bench_close(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(on_every_network), cmocka_unit_test(slow_ring),
-        cmocka_unit_test(named_link),
+        cmocka_unit_test(named_link), cmocka_unit_test(shared_cores),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,14 +23,15 @@ struct sim_options {
 };
 
 /* By the names of network_models; main's table of words wants constants. */
-static const char *const network_words[] = { "ideal", "loggp", "flow",
+static const char *const network_words[] = { "auto", "ideal", "loggp", "flow",
                                              NULL };
-static const struct sim_options sim_initial = { .network = 1 };
+static const struct sim_options sim_initial = { 0 };
 
 static const struct option_row sim_rows[] = {
     ROW_OUTPUT(sim_options, "write the trace there (SCENARIO.sim.h5)"),
     { "network", 0, OPTION_WORD, offsetof(struct sim_options, network),
-      "ideal|loggp|flow", 0, 0, network_words, "model of the network (loggp)" },
+      "auto|ideal|loggp|flow", 0, 0, network_words,
+      "model of the network (auto: flow of a cluster, else loggp)" },
     { "no-fold", 0, OPTION_FLAG, offsetof(struct sim_options, no_fold), NULL,
       0, 0, NULL, "simulate every rank, also those that do the same" },
     ROW_LOWERED(sim_options),
@@ -59,10 +60,11 @@ struct sim {
 };
 
 static void sim_init(struct sim *m, const struct scenario *s,
-                     const struct machine *machine, int network)
+                     const struct machine *machine,
+                     const struct network_model *network)
 {
     *m = (struct sim){ .scenario = s, .machine = machine,
-                       .network = network_find(network_words[network]),
+                       .network = network,
                        .n = s->n_strategies };
     m->entries = xcalloc((size_t)m->n, sizeof *m->entries);
     m->rows = xcalloc((size_t)m->n, sizeof *m->rows);
@@ -101,7 +103,8 @@ static int bytes_agree(const struct result_row *row)
 }
 
 static void fill_row(struct result_row *row, const struct scenario *s,
-                     const struct planned *n, const struct simulated *x)
+                     const struct planned *n, const struct simulated *x,
+                     const char *network)
 {
     row->ranks = n->ranks;
     row->pass = s->job.pass;
@@ -109,6 +112,7 @@ static void fill_row(struct result_row *row, const struct scenario *s,
     row->has_lse = job_has_lse(&s->job);
     row->asked = n->asked;
     row->classes = x->period;
+    row->network = network;
     row->schedule_hash = simulated_hash(x, n->ranks);
     row->flops = simulated_flops(x, n->ranks);
     row->bytes_sent = simulated_by_rank(x, n->ranks, offsetof(struct rank_facts,
@@ -232,7 +236,7 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
     }
     if (simulated_run(&x, n, m->fold, m->lowered, m->machine, o, e))
         return -1;
-    fill_row(row, m->scenario, n, &x);
+    fill_row(row, m->scenario, n, &x, m->network->name);
     find_leans(m, i);
     find_interval(m, i, &x, &o);
     if (x.result.deadlock) {
@@ -305,13 +309,14 @@ static int sim_scenario(struct scenario *s, const struct call *call,
 
     if (!machine)
         return -1;
-    if (simulate_jitter(machine, &s->jitter,
-                        network_find(network_words[o->network]), &why)) {
+    const struct network_model *network = o->network
+        ? network_find(network_words[o->network]) : network_default(machine);
+    if (simulate_jitter(machine, &s->jitter, network, &why)) {
         machine_destroy(machine);
         free(text);
         return scenario_fail(s, "jitter.links", e, "%s", why.text);
     }
-    sim_init(&m, s, machine, o->network);
+    sim_init(&m, s, machine, network);
     m.lowered = o->lowered;
     m.fold = !o->no_fold;
     for (int64_t i = 0; i < m.n && !rc; i++)

@@ -11,7 +11,7 @@ double predict_seconds(const struct schedule *const *schedules, int64_t ranks,
                        const struct machine *m, const char *kernel,
                        const struct jitter *jitter)
 {
-    struct simulate_options o = { .network = network_find("loggp"),
+    struct simulate_options o = { .network = network_default(m),
                                   .kernel = kernel, .jitter = jitter };
     struct simulate_result r;
 

@@ -8,7 +8,7 @@
 #include "schedule/schedule.h"
 #include "topo/machine.h"
 
-/* Simulated makespan on `m`, s, with the network model `loggp`; NaN where the
+/* Simulated makespan on `m`, s, with network_default(); NaN where the
  * machine cannot time what the schedules compute.  `kernel`: run.kernel. */
 double predict_seconds(const struct schedule *const *schedules, int64_t ranks,
                        const struct machine *m, const char *kernel,

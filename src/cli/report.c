@@ -158,6 +158,8 @@ static void json_row(struct json *j, const struct result_row *r)
     if (r->transport)
         json_text(j, "transport", r->transport);
     json_int(j, "ranks", r->ranks);
+    if (r->network)
+        json_text(j, "network", r->network);
     if (r->classes)
         json_int(j, "classes", r->classes);
     json_text(j, "pass", pass_names[r->pass]);

@@ -19,6 +19,7 @@ struct result_row {
     const struct scenario_strategy *asked;      /* for the table; or NULL */
     const char *reason;         /* does not apply: why; the rest is not read */
     int64_t ranks;
+    const char *network;        /* simulated: the model; NULL: measured */
     int64_t classes;            /* ranks that were simulated, others being like
                                    them; 0: measured */
     enum pass pass;
