@@ -16,8 +16,9 @@
 static void make_places(struct simulation *sim)
 {
     const struct machine *m = sim->m;
+    int64_t slots = machine_slots(m);
 
-    sim->places = m->devices ? m->devices : m->graph ? m->graph->n_slots
+    sim->places = slots ? slots
         : m->shared_core && m->cores > 0 ? min64(m->cores, sim->ranks)
         : sim->ranks;
     sim->residents = xcalloc((size_t)sim->places, sizeof *sim->residents);

@@ -219,6 +219,7 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
     struct planned *n = &m->entries[i];
     struct simulate_options o = { .network = m->network,
                                   .kernel = m->scenario->kernel,
+                                  .slots = m->scenario->slots,
                                   .entry = (int32_t)i,
                                   .jitter = &m->scenario->jitter };
     struct result_row *row = &m->rows[i];
@@ -307,8 +308,11 @@ static int sim_scenario(struct scenario *s, const struct call *call,
     struct sim m;
     int rc = 0;
 
-    if (!machine)
+    if (!machine || scenario_check_slots(s, machine, e)) {
+        machine_destroy(machine);
+        free(text);
         return -1;
+    }
     const struct network_model *network = o->network
         ? network_find(network_words[o->network]) : network_default(machine);
     if (simulate_jitter(machine, &s->jitter, network, &why)) {

@@ -9,10 +9,11 @@
 
 double predict_seconds(const struct schedule *const *schedules, int64_t ranks,
                        const struct machine *m, const char *kernel,
-                       const struct jitter *jitter)
+                       const int32_t *slots, const struct jitter *jitter)
 {
     struct simulate_options o = { .network = network_default(m),
-                                  .kernel = kernel, .jitter = jitter };
+                                  .kernel = kernel, .slots = slots,
+                                  .jitter = jitter };
     struct simulate_result r;
 
     if (simulate_ready(schedules, ranks, m, kernel, NULL)
