@@ -43,6 +43,8 @@ static int64_t payload(const struct simulation *sim,
         struct collective_op member;
         int32_t own;
         struct rank *p = collective_member(sim, x, i, &own);
+        if (!p)
+            continue;
         sim_collective(sim, p, own, &member);
         most = max64(most, op_work(&member.s, &member.op).sent_bytes);
     }
@@ -59,7 +61,7 @@ static int64_t hosts_of(const struct simulation *sim,
     int32_t before = -1;
 
     for (int64_t i = 0; i < x->c.members; i++) {
-        slots[i] = (int32_t)sim->rank[x->c.ranks[i]].place;
+        slots[i] = sim_place_of(sim, x->c.ranks[i]);
         if (!g)
             continue;
         const struct vertex *v = &g->vertices[g->slots[slots[i]]];

@@ -354,7 +354,7 @@ static int ask(struct walk *k, struct scenario *s, char *const *sets,
         return -1;
     struct question q = { &s->job, s->ranks, k->machine, s->kernel,
                           k->q->network ? k->q->network
-                          : network_find(k->machine->graph ? "flow" : "loggp"),
+                          : network_default(k->machine),
                           limit(k, s->ranks) };
     if (k->q->simulate)
         return simulate_point(k, &q, point, e);
