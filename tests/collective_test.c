@@ -34,13 +34,6 @@ static struct machine *preset(const char *name)
     return m;
 }
 
-static void forget_tables(struct machine *m)
-{
-    for (int64_t i = 0; i < m->n_collectives; i++)
-        free(m->collectives[i].segments);
-    m->n_collectives = 0;
-}
-
 /* The strategy, `ulysses` or `{name: usp, head: 4}`, on a machine. */
 static struct simulate_result run_on(const struct machine *m,
                                      const char *strategy,
@@ -114,7 +107,7 @@ static void by_constants(void **state)
     struct collective_path path;
 
     (void)state;
-    forget_tables(m);
+    machine_drop_collectives(m);
     collective_path(m, slots, RANKS, OF_ALL_TO_ALL, &path);
     assert_int_equal(path.class, CLASS_NVLINK);
     assert_true(fabs(path.bandwidth / (0.68 * 450e9) - 1) < 1e-9);

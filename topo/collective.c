@@ -110,6 +110,15 @@ const struct collective_table *machine_collective(const struct machine *m,
     return NULL;
 }
 
+void machine_drop_collectives(struct machine *m)
+{
+    for (int64_t i = 0; i < m->n_collectives; i++)
+        free(m->collectives[i].segments);
+    free(m->collectives);
+    m->collectives = NULL;
+    m->n_collectives = 0;
+}
+
 /* ---- Constants ---------------------------------------------------------- */
 
 const double constants_spread[2] = { 0.86, 1.25 };

@@ -52,6 +52,8 @@ const struct collective_table *machine_collective(const struct machine *m,
                                                   int64_t ranks,
                                                   int64_t hosts);
 
+void machine_drop_collectives(struct machine *m);
+
 /* T = start b + (steps - 1) h + V / (f B) + what is copied, the least over
  * protocols and algorithms: V the bytes that a rank sends, steps P - 1 (twice
  * for an all-reduce), B 0.68 of the datasheet, and

@@ -41,9 +41,7 @@ void machine_destroy(struct machine *m)
     for (int64_t i = 0; i < m->n_copies; i++)
         free(m->copies[i].points);
     free(m->copies);
-    for (int64_t i = 0; i < m->n_collectives; i++)
-        free(m->collectives[i].segments);
-    free(m->collectives);
+    machine_drop_collectives(m);
     free(m->link.segments);
     for (int i = 0; i < ROUTE_CLASSES; i++)
         free(m->classes[i].segments);
