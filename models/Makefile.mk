@@ -3,6 +3,8 @@ noinst_LIBRARIES += libmodels.a
 libmodels_a_SOURCES = \
 	%D%/candidates.c \
 	%D%/candidates.h \
+	%D%/classes.c \
+	%D%/classes.h \
 	%D%/collective.c \
 	%D%/cost.c \
 	%D%/engines.c \
@@ -11,6 +13,7 @@ libmodels_a_SOURCES = \
 	%D%/forms.c \
 	%D%/forms.h \
 	%D%/forms_internal.h \
+	%D%/forms_network.c \
 	%D%/forms_softmax.c \
 	%D%/internal.h \
 	%D%/links.c \
@@ -21,6 +24,8 @@ libmodels_a_SOURCES = \
 	%D%/planner.h \
 	%D%/ports.c \
 	%D%/result.c \
+	%D%/sensitivity.c \
+	%D%/sensitivity.h \
 	%D%/shape.c \
 	%D%/simulate.c \
 	%D%/simulate.h

@@ -163,16 +163,30 @@ void forms_destroy(struct forms *f)
         free(p->works);
         free(p->whole.list);
     }
-    if (f)
+    if (f) {
+        ways_destroy(f->own_ways);
         free(f->profiles);
+    }
     free(f);
 }
 
 void forms_machine(struct forms *f, const struct machine *m,
                    const char *kernel)
 {
+    struct ways *own = m->graph ? ways_create(m->graph, f->ranks) : NULL;
+
+    forms_machine_known(f, m, kernel, own);
+    f->own_ways = own;
+}
+
+void forms_machine_known(struct forms *f, const struct machine *m,
+                         const char *kernel, struct ways *ways)
+{
     f->m = m;
     f->kernel = kernel;
+    ways_destroy(f->own_ways);
+    f->own_ways = NULL;
+    f->ways = ways;
     f->share = m->devices && f->ranks > m->devices
         ? (double)ceil_div(f->ranks, m->devices) : 1;
     for (int64_t i = 0; i < f->n; i++) {
@@ -239,64 +253,12 @@ double memory_seconds_of(const struct scene *c, double bytes)
         + (m->memory_bandwidth > 0 ? bytes / m->memory_bandwidth : 0) : 0;
 }
 
-/* ---- Moving ------------------------------------------------------------- */
-
-static double copy_rate(const struct machine *m, int64_t block)
-{
-    double rate = machine_copy_bandwidth(m, m->devices == 1 ? COPY_DEVICE
-                                         : COPY_PEER, block);
-
-    return rate > 0 || m->link.n == 0 ? rate
-        : m->link.segments[m->link.n - 1].bandwidth;
-}
-
-/* As models/ports.c: bytes share the way out, latencies do not. */
-static void device_move(const struct scene *c, struct load *l, struct move m)
-{
-    const struct machine *x = c->f->m;
-    double rate = copy_rate(x, (int64_t)m.block);
-    double whole = copy_rate(x, (int64_t)m.bytes);
-    double alone = machine_message_seconds(x, (int64_t)m.bytes);
-
-    if (rate > 0)
-        l->wire += m.peers * m.bytes / rate;
-    if (whole > 0)
-        l->wire += fmax(0, alone - m.bytes / whole);
-    l->wire += (m.peers * m.tiles - 1) * x->push_overhead;
-}
-
-void load_move(const struct scene *c, struct load *l, struct move m)
-{
-    const struct machine *x = c->f->m;
-
-    if (m.peers <= 0 || m.bytes <= 0)
-        return;
-    if (x->devices) {
-        device_move(c, l, m);
-        return;
-    }
-    /* Channels beside each other: without contention the longest counts. */
-    l->wire = fmax(l->wire, m.peers
-                   * machine_message_seconds(x, (int64_t)m.bytes));
-    if (x->shared_core)
-        l->host += 2 * m.peers * (m.tiles * x->link.overhead
-                                  + m.bytes * x->link.host_per_byte);
-}
-
-double load_seconds(const struct scene *c, struct load l)
-{
-    const struct machine *m = c->f->m;
-
-    if (m->devices && l.wire > 0 && m->attend_beside > 1)
-        l.compute *= m->attend_beside;
-    return c->f->share * fmax(l.compute + l.host, l.wire);
-}
-
 void scene_add(struct scene *c, double count, struct load l, double ops)
 {
     c->e.seconds += count * load_seconds(c, l);
     c->e.computed += count * c->f->share * l.compute;
     c->ops += count * ops;
+    c->effort += count * l.effort;
 }
 
 /* ---- Sizes -------------------------------------------------------------- */
@@ -347,7 +309,7 @@ struct estimate forms_estimate(struct forms *f, const struct strategy *st,
 {
     const struct form *form = form_find(st);
     const struct transformer *t = &f->job->transformer;
-    struct scene c = { .f = f, .o = o, .members = f->ranks,
+    struct scene c = { .f = f, .o = o, .members = f->ranks, .stride = 1,
                        .rows = (double)f->job->tokens / (double)f->ranks,
                        .heads = t->heads, .kv_heads = t->kv_heads };
 

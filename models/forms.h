@@ -17,7 +17,7 @@ struct estimate {
     double computed;            /* of these, the busiest rank computes */
     double sent;                /* bytes that leave a rank; even shards */
     double memory;              /* bytes of a rank's buffers */
-    double effort;              /* to build and simulate: ops of a rank, about */
+    double effort;              /* to build and simulate it: ops of a rank */
 };
 
 /* A job on some ranks, with what its candidates have in common: who sees how
@@ -30,6 +30,13 @@ void forms_destroy(struct forms *f);
  * again whenever numbers of the machine have changed. */
 void forms_machine(struct forms *f, const struct machine *m,
                    const char *kernel);
+/* The same with what others have found of its routes, borrowed: looked at for
+ * as many ranks. */
+struct ways;
+struct ways *ways_create(struct graph *g, int64_t ranks);
+void ways_destroy(struct ways *w);
+void forms_machine_known(struct forms *f, const struct machine *m,
+                         const char *kernel, struct ways *ways);
 /* Of a strategy that applies. */
 struct estimate forms_estimate(struct forms *f, const struct strategy *st,
                                const struct strategy_options *o);

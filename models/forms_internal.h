@@ -42,6 +42,8 @@ struct forms {
     const struct machine *m;
     const char *kernel;
     double share;               /* ranks that a device is shared by */
+    struct ways *ways;          /* NULL: any two ranks are as far apart */
+    struct ways *own_ways;      /* to be destroyed */
     int64_t n, cap;
     struct profile *profiles;
 };
@@ -53,27 +55,44 @@ struct scene {
     struct forms *f;
     const struct strategy_options *o;
     struct profile *p;
-    int64_t members;
+    int64_t members, stride;    /* ranks from one member to the next */
     double rows;                /* tokens of a member */
     int64_t heads, kv_heads;
     struct estimate e;          /* adds up */
     double ops;                 /* that the host of a device hands over */
     double saved, scratch[BOTH];        /* bytes of buffers */
-    double effort;              /* beside the ops: buffers planned */
+    double effort;              /* beside the ops: buffers planned, sharing */
 };
+
+/* ---- Moving (forms_network.c) -------------------------------------------- */
+
+/* Who sends to whom, all at once: everyone to the next of its ring, of its
+ * inner ring, of the ring between inner rings, to all others, or to one of
+ * them, each time another. */
+enum pattern { TO_NEXT, TO_INNER, TO_OUTER, TO_ALL, TO_ANOTHER };
 
 /* Messages to `peers` others, of `tiles` tiles and `bytes` bytes each; `block`:
  * bytes that lie together. */
 struct move {
     double peers, tiles, bytes, block;
+    enum pattern to;
+    int64_t window;             /* TO_INNER, TO_OUTER: of an inner ring */
+    int interleaved;            /* inner rings, two by two */
 };
-/* What goes on at the same time at a rank. */
+/* What goes on at the same time at a rank, in seconds. */
 struct load {
-    double compute;             /* s of its engine */
-    double host, wire;          /* s: of its core for messages; of the way */
+    double compute;             /* of its engine */
+    double host, wire;          /* of its core for messages; of the way */
+    double busy[EDGE_TYPES];    /* the busiest link of the type */
+    double effort;              /* to simulate it: ops, about */
 };
-void load_move(const struct scene *c, struct load *l, struct move m);
+void load_move(struct scene *c, struct load *l, struct move m);
+/* The same `times` one after the other; and beside the other. */
+void load_repeat(struct load *l, double times);
+void load_beside(const struct scene *c, struct load *l,
+                 const struct load *other);
 double load_seconds(const struct scene *c, struct load l);
+
 /* `count` of them, one after the other, `ops` ops in each. */
 void scene_add(struct scene *c, double count, struct load l, double ops);
 

@@ -28,7 +28,8 @@ static enum dtype partial_of(const struct scene *c)
 
 static struct move message(double tiles, double bytes)
 {
-    return (struct move){ 1, tiles, bytes, bytes / tiles };
+    return (struct move){ .peers = 1, .tiles = tiles, .bytes = bytes,
+                          .block = bytes / tiles, .to = TO_NEXT };
 }
 
 static void enter(struct scene *c, int64_t members)
@@ -242,6 +243,7 @@ static void token_form(struct scene *c, int pass)
     struct move moves[2] = { message(pass ? 4 : 1, part * there),
                              message(pass ? 1 : 2, part * back) };
 
+    moves[1].to = TO_ANOTHER;
     if (pass == BACKWARD)
         add_delta(c);
     add_steps(c, pass, moves, 2, hops, memory_seconds_of(c, 3 * part * back),
@@ -287,7 +289,7 @@ void double_ring_pass(struct scene *c, int pass)
     double home = c->rows * kv_bytes(c, grad_of(c));
     struct move moves[2] = {
         message(2, c->rows * kv_bytes(c, dtype_of(c))), message(2, home) };
-    struct load intra = { 0 }, inter = { 0 }, window = { 0 };
+    struct load intra = { 0 }, window = { 0 };
 
     window.compute = w * (mean_step(c, pass) + step_results(c, pass));
     if (pass == BACKWARD) {
@@ -296,14 +298,18 @@ void double_ring_pass(struct scene *c, int pass)
                                          : 0;
     }
     for (int k = 0; k <= pass; k++) {
+        struct move inner = moves[k];
+        inner.window = moves[k].window = (int64_t)w;
+        inner.interleaved = moves[k].interleaved = c->o->interleaved;
+        inner.to = TO_INNER;
+        moves[k].to = TO_OUTER;
         if (w > 1)
-            load_move(c, &intra, moves[k]);
+            load_move(c, &intra, inner);
         if (W > 1)
-            load_move(c, &inter, moves[k]);
+            load_move(c, &window, moves[k]);
     }
-    window.host = (w - 1) * intra.host + inter.host;
-    window.wire = c->f->m->devices ? (w - 1) * intra.wire + inter.wire
-                                   : fmax((w - 1) * intra.wire, inter.wire);
+    load_repeat(&intra, w - 1);
+    load_beside(c, &window, &intra);
     scene_add(c, W, window, w * (pass ? 7 : 3));
     c->e.sent += ((w > 1) * W * (w - 1) + (W - 1)) * moves[0].bytes;
     if (pass == BACKWARD) {
@@ -327,8 +333,16 @@ static void double_ring_form(struct scene *c, int pass)
 
 /* ---- All-gather --------------------------------------------------------- */
 
+/* Slices of so many bytes, each of `tiles` tiles, to all others. */
+static struct move slices(double peers, double tiles, double bytes,
+                          double block)
+{
+    return (struct move){ .peers = peers, .tiles = tiles, .bytes = bytes,
+                          .block = block, .to = TO_ALL };
+}
+
 /* A collective's messages, and what a member does with its own slice. */
-static void load_collective(const struct scene *c, struct load *l,
+static void load_collective(struct scene *c, struct load *l,
                             struct move m, double finish)
 {
     const struct machine *x = c->f->m;
@@ -355,17 +369,15 @@ static void allgather_form(struct scene *c, int pass)
     if (grad_of(c) != dtype_of(c))
         step.compute += pass * results_more(
             &some, pass, 0, hops * c->rows * kv_bytes(&some, DTYPE_FP32) / 4);
-    load_collective(c, &gather, (struct move){ hops, 2, block, block / 2 },
-                    2 * block);
+    load_collective(c, &gather, slices(hops, 2, block, block / 2), 2 * block);
     if (pass == BACKWARD) {
         add_delta(c);
-        load_collective(c, &scatter, (struct move){ hops, 2, home, home / 2 },
+        load_collective(c, &scatter, slices(hops, 2, home, home / 2),
                         (hops + 2) * home);
     }
     both = step;
-    both.host = gather.host + scatter.host;
-    both.wire = c->f->m->devices ? gather.wire + scatter.wire
-                                 : fmax(gather.wire, scatter.wire);
+    load_beside(c, &both, &gather);
+    load_beside(c, &both, &scatter);
     scene_add(c, 1, gather, 1);
     scene_add(c, groups - 1, both, 3);
     scene_add(c, 1, step, 1);
@@ -411,14 +423,18 @@ static struct mesh make_mesh(const struct scene *c, int64_t h)
 }
 
 /* What a part sends each other member; `back`: rows of the whole group. */
-static struct load all_to_all(const struct scene *c, const struct mesh *m,
+static struct load all_to_all(struct scene *c, const struct mesh *m,
                               double tiles, double token, double heads)
 {
+    struct scene group = *c;
     struct load l = { 0 };
     double slice = m->rows * token;
 
-    load_collective(c, &l, (struct move){ m->h - 1, tiles, slice,
-                                          token / heads }, 2 * slice);
+    group.members = (int64_t)m->h;
+    if (c->o->placement == CONTEXT_FIRST)
+        group.stride *= c->members / group.members;
+    load_collective(&group, &l, slices(m->h - 1, tiles, slice, token / heads),
+                    2 * slice);
     return l;
 }
 
@@ -472,7 +488,9 @@ static void mesh_pass(struct scene *c, int pass, int64_t h,
     in.heads = m.heads;
     in.kv_heads = m.kv_heads;
     in.e = (struct estimate){ 0 };
-    in.ops = in.saved = in.scratch[pass] = 0;
+    in.ops = in.effort = in.saved = in.scratch[pass] = 0;
+    if (c->o->placement == HEAD_FIRST)
+        in.stride *= h;
     enter(&in, c->members / h);
     double there = pass ? o_bytes(&in, type)
                         : q_bytes(&in, type) + kv_bytes(&in, type);
@@ -480,10 +498,9 @@ static void mesh_pass(struct scene *c, int pass, int64_t h,
                        : o_bytes(&in, type);
     struct load to = all_to_all(c, &m, pass ? 1 : 3, there, pass ? 1 : 3);
     struct load from = all_to_all(c, &m, pass ? 3 : 1, back, pass ? 3 : 1);
-    struct load both = { .host = to.host + from.host };
+    struct load both = to;
 
-    both.wire = c->f->m->devices ? to.wire + from.wire
-                                 : fmax(to.wire, from.wire);
+    load_beside(c, &both, &from);
     context(&in, pass);
     c->saved += m.turns * in.saved;
     c->scratch[pass] += fmin(m.turns, 2) * in.scratch[pass];
@@ -494,6 +511,7 @@ static void mesh_pass(struct scene *c, int pass, int64_t h,
     c->e.sent += m.turns * (in.e.sent + m.rows * ((m.holders - 1) * there
                                                   + (m.h - 1) * back));
     c->ops += m.turns * (in.ops + 2);
+    c->effort += m.turns * (to.effort + from.effort + in.effort);
     if (pass == BACKWARD)
         add_shares(c, &in, &m);
 }
@@ -587,7 +605,7 @@ static void rsa_form(struct scene *c, int pass)
     scene_add(c, 2, step, 1);
     load_move(c, &step, message(1, kv));
     scene_add(c, 2 * hops, step, 3);
-    load_collective(c, &scatter, (struct move){ hops, 2, home, home / 2 },
+    load_collective(c, &scatter, slices(hops, 2, home, home / 2),
                     (hops + 2) * home);
     scene_add(c, pass, scatter, 1);
     c->e.sent += hops * (2 * kv + pass * home);

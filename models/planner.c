@@ -4,6 +4,7 @@
 #include "models/planner.h"
 
 #include "base/units.h"
+#include "models/classes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -32,19 +33,50 @@ double question_memory(const struct machine *m, int64_t ranks)
 
 /* ---- Simulating one ----------------------------------------------------- */
 
-static struct schedule **build_all(struct plan *p)
+/* What is kept of the schedules of all ranks. */
+struct sums {
+    uint64_t *hashes;
+    int64_t most_pairs, pairs;
+};
+
+static void add_schedule(struct contender *x, const struct answer *a,
+                         const struct schedule *s, struct sums *all)
+{
+    int64_t pairs = schedule_pairs(s);
+
+    all->most_pairs = max64(all->most_pairs, pairs);
+    all->pairs += pairs;
+    all->hashes[s->rank] = s->hash;
+    x->sent = max64(x->sent, schedule_sent_bytes(s));
+    x->peak = max64(x->peak, (int64_t)s->peak_bytes);
+    if (a->classes)
+        classes_add(a->classes, s, x->by_class);
+}
+
+static void add_all(struct contender *x, const struct answer *a,
+                    struct plan *p, struct simulation *sim)
 {
     int32_t ranks = plan_ranks(p);
-    struct schedule **all = xcalloc((size_t)ranks, sizeof *all);
+    struct sums all = { .hashes = xcalloc((size_t)ranks, sizeof *all.hashes) };
 
-    for (int32_t r = 0; r < ranks; r++)
-        all[r] = plan_build(p, r);
-    return all;
+    for (int32_t r = 0; r < ranks; r++) {
+        struct schedule *s = plan_build(p, r);
+        add_schedule(x, a, s, &all);
+        simulation_add(sim, s);
+        schedule_destroy(s);
+    }
+    x->hash = schedule_hash_all(all.hashes, ranks);
+    x->imbalance = all.pairs ? (double)all.most_pairs * ranks
+        / (double)all.pairs : 1;
+    for (int k = 0; k < ROUTE_CLASSES; k++)
+        x->by_class[k] /= ranks;
+    free(all.hashes);
 }
 
 /* Seconds of what a rank computes. */
-static double computed(const struct question *q, const struct schedule *s)
+static double computed(const struct question *q, struct plan *p, int32_t rank)
 {
+    struct schedule *s = plan_build(p, rank);
     double seconds = 0;
 
     for (int64_t i = 0; i < s->n_ops; i++) {
@@ -53,74 +85,100 @@ static double computed(const struct question *q, const struct schedule *s)
         if (lane[0] == LANE_COMPUTE)
             seconds += op_seconds(q->machine, q->kernel, s, &s->ops[i]);
     }
+    schedule_destroy(s);
     return seconds;
 }
 
-static void add_up(struct contender *x, struct schedule *const *all,
-                   int64_t ranks)
+static int32_t last_rank(const struct simulate_result *r, int64_t ranks)
 {
-    uint64_t *hashes = xcalloc((size_t)ranks, sizeof *hashes);
-    int64_t most = 0, pairs = 0;
+    int32_t last = 0;
 
-    for (int64_t r = 0; r < ranks; r++) {
-        int64_t own = schedule_pairs(all[r]);
-        most = max64(most, own);
-        pairs += own;
-        x->sent = max64(x->sent, schedule_sent_bytes(all[r]));
-        x->peak = max64(x->peak, (int64_t)all[r]->peak_bytes);
-        hashes[r] = all[r]->hash;
-    }
-    x->imbalance = pairs ? (double)most * (double)ranks / (double)pairs : 1;
-    x->hash = schedule_hash_all(hashes, ranks);
-    free(hashes);
-}
-
-static int64_t last_rank(const struct simulate_result *r, int64_t ranks)
-{
-    int64_t last = 0;
-
-    for (int64_t i = 1; i < ranks; i++)
+    for (int32_t i = 1; i < ranks; i++)
         if (r->rank_seconds[i] > r->rank_seconds[last])
             last = i;
     return last;
 }
 
-static int simulate_all(struct contender *x, const struct question *q,
-                        struct schedule *const *all, struct error *e)
+static void take(struct contender *x, const struct question *q, struct plan *p,
+                 const struct simulate_result *r)
 {
-    const struct schedule *const *s = (const struct schedule *const *)all;
-    struct simulate_options o = { .network = q->network,
-                                  .kernel = q->kernel };
-    struct simulate_result r;
-
-    if (simulate_ready(s, q->ranks, q->machine, q->kernel, e))
-        return -1;
-    simulate(s, q->ranks, q->machine, &o, &r);
-    x->seconds = r.seconds;
-    x->overlap = r.overlap;
-    x->computed = computed(q, all[last_rank(&r, q->ranks)]);
-    simulate_result_clear(&r);
-    return 0;
+    x->seconds = r->seconds;
+    x->overlap = r->overlap;
+    x->computed = computed(q, p, last_rank(r, q->ranks));
+    x->fits = q->memory <= 0 || (double)x->peak <= q->memory;
 }
 
-static int contend(struct contender *x, const struct question *q,
-                   struct error *e)
+static int contend(struct contender *x, const struct answer *a,
+                   const struct question *q, struct error *e)
 {
     const struct candidate *c = &x->candidate;
+    struct simulate_options o = { .network = q->network, .kernel = q->kernel,
+                                  .links = a->links };
+    struct simulate_result r;
     struct plan *p = plan_create(q->job, c->strategy, &c->options,
                                  (int32_t)q->ranks, e);
 
     if (!p)
         return -1;
-    struct schedule **all = build_all(p);
-    int rc = simulate_all(x, q, all, e);
-    add_up(x, all, q->ranks);
-    x->fits = q->memory <= 0 || (double)x->peak <= q->memory;
-    for (int64_t r = 0; r < q->ranks; r++)
-        schedule_destroy(all[r]);
-    free(all);
+    struct simulation *sim = simulation_create(q->ranks, q->machine, &o);
+    add_all(x, a, p, sim);
+    int rc = simulation_ready(sim, e);
+    if (!rc) {
+        simulation_run(sim, &r);
+        take(x, q, p, &r);
+        simulate_result_clear(&r);
+    }
+    simulation_destroy(sim);
     plan_destroy(p);
     return rc;
+}
+
+/* ---- Intervals ----------------------------------------------------------- */
+
+/* Ops beyond which an interval is not simulated but in proportion to forms. */
+static const double large = 200000;
+
+static double simulated_on(const struct question *q, const struct candidate *c,
+                           const struct machine *m)
+{
+    struct simulate_options o = { .network = q->network, .kernel = q->kernel };
+    struct simulate_result r;
+    struct plan *p = plan_create(q->job, c->strategy, &c->options,
+                                 (int32_t)q->ranks, NULL);
+    struct simulation *sim = simulation_create(q->ranks, m, &o);
+
+    for (int32_t i = 0; i < q->ranks; i++) {
+        struct schedule *s = plan_build(p, i);
+        simulation_add(sim, s);
+        schedule_destroy(s);
+    }
+    simulation_run(sim, &r);
+    double seconds = r.seconds;
+    simulate_result_clear(&r);
+    simulation_destroy(sim);
+    plan_destroy(p);
+    return seconds;
+}
+
+/* P10 (-1) or P90 (1): all tables and links as wrong as each other, at once. */
+static void find_quantile(struct answer *a, const struct question *q,
+                          int quantile)
+{
+    struct machine moved = *q->machine;
+
+    moved.quantile = quantile;
+    forms_machine(a->forms, &moved, q->kernel);
+    for (int64_t i = 0; i < a->n; i++) {
+        struct contender *x = &a->contenders[i];
+        const struct candidate *c = &x->candidate;
+        double form = c->estimate.seconds;
+        int small = isnan(form) || c->estimate.effort * (double)q->ranks
+            <= large;
+        x->interval[quantile > 0] = small ? simulated_on(q, c, &moved)
+            : x->seconds / form * forms_estimate(a->forms, c->strategy,
+                                                 &c->options).seconds;
+    }
+    forms_machine(a->forms, q->machine, q->kernel);
 }
 
 /* ---- Choosing who is simulated ------------------------------------------ */
@@ -151,7 +209,7 @@ static int add(struct answer *a, const struct question *q,
         }
     struct contender x = { .candidate = *c, .seconds = NAN, .asked = asked };
     x.candidate.estimate = forms_estimate(a->forms, c->strategy, &c->options);
-    if (contend(&x, q, e))
+    if (contend(&x, a, q, e))
         return -1;
     ARRAY_PUSH(a->contenders, a->n, a->cap, x);
     if (!isnan(x.candidate.estimate.effort))
@@ -253,23 +311,30 @@ static int simulate_ties(struct answer *a, const struct question *q,
 
 /* ---- The answer --------------------------------------------------------- */
 
-static double now(void)
+double processor_seconds(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double find_all(struct answer *a, const struct question *q)
+{
+    double start = processor_seconds();
+
+    candidates_clear(&a->all);
+    candidates_find(&a->all, q->job, q->ranks);
+    candidates_estimate(&a->all, a->forms);
+    return processor_seconds() - start;
 }
 
 static void estimate_all(struct answer *a, const struct question *q)
 {
-    double start = now();
-
     a->forms = forms_create(q->job, q->ranks);
     forms_machine(a->forms, q->machine, q->kernel);
-    candidates_find(&a->all, q->job, q->ranks);
-    candidates_estimate(&a->all, a->forms);
-    a->find_seconds = now() - start;
+    a->ready_seconds = find_all(a, q);
+    a->find_seconds = find_all(a, q);
     candidates_sort(&a->all);
     for (int64_t i = 0; i < a->all.n; i++)
         a->fit += may_fit(q, &a->all.list[i]);
@@ -303,16 +368,28 @@ static int nothing_fits(const struct answer *a, const struct question *q,
                                sizeof need));
 }
 
+/* Routes are found once for all simulations. */
+static void know_graph(struct answer *a, const struct machine *m)
+{
+    if (!m->graph)
+        return;
+    a->links = links_create(m, m->devices ? m->devices : m->graph->n_slots);
+    a->classes = classes_create(m->graph);
+}
+
 int planner_answer(struct answer *a, const struct question *q, int64_t most,
                    const struct candidate *asked, int64_t n, struct error *e)
 {
     estimate_all(a, q);
-    if (a->all.n == 0)
+    a->none = a->all.n == 0;
+    if (a->none)
         return refuse_all(a, e);
+    know_graph(a, q->machine);
     if (simulate_best(a, q, most, e))
         return -1;
     sort(a);
-    if (a->n == 0 || !a->contenders[0].fits)
+    a->none = a->n == 0 || !a->contenders[0].fits;
+    if (a->none)
         return nothing_fits(a, q, e);
     if (simulate_ties(a, q, e))
         return -1;
@@ -320,6 +397,8 @@ int planner_answer(struct answer *a, const struct question *q, int64_t most,
         if (add(a, q, &asked[i], 1, e))
             return -1;
     sort(a);
+    find_quantile(a, q, -1);
+    find_quantile(a, q, 1);
     return 0;
 }
 
@@ -327,6 +406,8 @@ void answer_clear(struct answer *a)
 {
     candidates_clear(&a->all);
     forms_destroy(a->forms);
+    links_destroy(a->links);
+    classes_destroy(a->classes);
     free(a->contenders);
     *a = (struct answer){ 0 };
 }

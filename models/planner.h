@@ -26,10 +26,14 @@ double question_memory(const struct machine *m, int64_t ranks);
 struct contender {
     struct candidate candidate;
     double seconds;             /* predicted; NaN: stuck */
+    double interval[2];         /* P10 and P90 of them, by what the machine's
+                                   tables and links were off by */
     double computed;            /* of these, the rank that ends last computes */
     double overlap;             /* communication hidden / communication */
     double imbalance;           /* pairs of the busiest rank / mean */
     int64_t sent, peak;         /* bytes, of the rank that has most */
+    double by_class[ROUTE_CLASSES];     /* bytes that a rank sends, the mean;
+                                   zeros where the machine has no graph */
     uint64_t hash;
     int fits;                   /* peak <= memory */
     int asked;                  /* named by the caller */
@@ -39,10 +43,16 @@ enum { MOST_OPS = 6000000 };
 
 struct answer {
     struct candidates all;      /* in order of estimates */
+    int none;                   /* failed because nothing applies or fits */
     int64_t fit;                /* of them, that may fit by their forms */
     double ops;                 /* simulated so far, about */
-    double find_seconds;        /* to find and estimate all */
+    double ready_seconds;       /* to find all and estimate them once */
+    double find_seconds;        /* the same again: routes, shards and times of
+                                   kernels are known */
     struct forms *forms;        /* that estimated them */
+    struct links *links;        /* that they were simulated on; NULL: the
+                                   simulation's own */
+    struct classes *classes;    /* NULL: the machine has no graph */
     int64_t n, cap;
     struct contender *contenders;       /* by seconds, what fits first */
 };
@@ -55,6 +65,9 @@ struct answer {
 int planner_answer(struct answer *a, const struct question *q, int64_t most,
                    const struct candidate *asked, int64_t n, struct error *e);
 void answer_clear(struct answer *a);
+
+/* That the process has used. */
+double processor_seconds(void);
 
 /* Why `x` is not the choice `best`, a phrase. */
 void contender_loses(const struct contender *x, const struct contender *best,

@@ -29,7 +29,7 @@ unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/simulate.t %D%/simulate_device.t %D%/simulate_family.t \
 	%D%/slots.t %D%/spool.t %D%/stalls.t \
 	%D%/tensor.t %D%/trace.t %D%/traps_numbers.t %D%/traps_schedules.t \
-	%D%/units.t %D%/validate.t %D%/verify.t %D%/yaml.t
+	%D%/units.t %D%/validate.t %D%/verify.t %D%/what_if.t %D%/yaml.t
 rank_tests = %D%/agree.mpi %D%/execute.mpi %D%/limits.mpi %D%/transport.mpi
 # What scripts/gpu-test runs: tests that skip where there is no device.
 gpu_tests = %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/device.t \
@@ -122,6 +122,8 @@ endif
 %C%_spool_t_SOURCES = %D%/spool_test.c %D%/folder.h
 %C%_trace_t_SOURCES = %D%/trace_test.c %D%/folder.h
 %C%_trace_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
+%C%_what_if_t_SOURCES = %D%/what_if_test.c
+%C%_what_if_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
 %C%_device_t_SOURCES = %D%/device_test.c %D%/rig.c %D%/rig.h
 %C%_traps_numbers_t_SOURCES = %D%/traps_numbers_test.c %D%/traps.h %D%/rig.c \
 	%D%/rig.h

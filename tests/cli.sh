@@ -138,7 +138,7 @@ point "compare refuses other schedules"
 
 # ---- plan
 plan() { spar plan "$small" "$@"; }
-plan && says out ' candidates of 5 strategies, ' && says out '^  1[ *] ring' &&
+plan && says out ' candidates of 5 strategies, estimated' && says out '^  1[ *] ring' &&
     says out '^tree  *does not apply: ' && says out 'in .strategies.$' &&
     silent err
 point "plan: text"
@@ -165,6 +165,50 @@ spar run "$temporary/choice.yaml" --format json -o "$temporary/c.h5" &&
     json 'len(x) == 3 and all(s["passed"] for s in x)'
 point "plan --emit: run takes it"
 launch=
+plan --set machine.link.bandwidth=2GB/s --set machine.compute=0.5 \
+    --format json && json '{d["number"]: d["value"]
+    for d in x["sensitivity"]}["link.bandwidth"] == 2e9 and
+    all(set(d) >= {"number", "unit", "value", "elasticity"}
+    for d in x["sensitivity"])'
+point "plan: what it depends on; a machine that differs"
+spar plan "$scenarios/plan-l20.yaml" --format json --emit "$temporary/l.yaml" &&
+    json 'x["network"] == "flow" and x["candidates_per_s"] > 1e5 and
+    all(abs(sum(p["bytes_by_class"].values()) - p["bytes_sent"]) <=
+    0.3 * p["bytes_sent"] and set(p["bytes_by_class"]) == {"pcie", "socket"} and
+    p["interval_s"][0] < p["predicted_s"] < p["interval_s"][1]
+    for p in x["plans"])'
+point "plan on a cluster: bytes by class, intervals"
+cp "$temporary/out" "$temporary/plan.json"
+spar sim "$temporary/l.yaml" --network flow --format json -o "$temporary/c.h5" &&
+    json '[x[0]["predicted_s"], x[0]["schedule_hash"]] == [json.load(open(
+    "'"$temporary"'/plan.json"))["plans"][0][k] for k in ("predicted_s",
+    "schedule_hash")]'
+point "plan on a cluster --emit: sim predicts the same"
+for plan in plan-64 plan-512; do
+    spar plan "$scenarios/$plan.yaml" --emit "$temporary/l.yaml" \
+        --simulate 1 --format json && json 'x["plans"][0]["predicted_s"] > 0 and
+        x["plans"][0]["strategy"] in ("usp", "2d")' &&
+        spar check "$temporary/l.yaml" --set job.sequence=65536 || break
+done && says out ' passed '
+point "plan on DGX H100 of a leaf-spine fabric"
+plan --set 'what_if={run.ranks: [2, 4], job.mask: [full, causal],
+    machine.link.bandwidth: [1 MB/s, 1 GB/s, 100 GB/s]}' --format json \
+    -o "$temporary/w.h5" && [ -s "$temporary/w.h5" ] &&
+    json 'x["points"] == len(x["best"]) == 12 and x["simulated"] == 0 and
+    all(b["seconds"] > 0 for b in x["best"]) and
+    x["best"][0]["values"] == {"run.ranks": "2", "job.mask": "full",
+    "machine.link.bandwidth": "1 MB/s"} and
+    any(c["key"] == "machine.link.bandwidth" for c in x["crossovers"])'
+point "plan: what_if, JSON"
+plan --set 'what_if={run.ranks: [2, 4]}' --simulate 2 &&
+    says out '^2 points: 2 of run.ranks$' && says out ' [1-9][0-9]* simulated' &&
+    says out '^crossovers ' && says out '^longest sequence ' &&
+    [ -s "$temporary/small.what-if.h5" ]
+point "plan: what_if, text, simulated"
+spar plan "$scenarios/whatif-10k.yaml" -o "$temporary/w.h5" --format json &&
+    json 'x["points"] == 10000 and x["seconds"] < 60 and
+    len(x["longest"]) == 10'
+point "plan: what_if, ten thousand points in a minute"
 plan --memory 70kB --reserve 50 --format json &&
     json 'x["memory_bytes"] == 35e3 and x["plans"][0]["peak_bytes"] <= 35e3 and
     not x["plans"][-1]["fits"]'

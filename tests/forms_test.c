@@ -5,7 +5,7 @@
  * planner that relies on them misses. */
 #include <config.h>
 
-#include "models/planner.h"
+#include "models/sensitivity.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -155,6 +155,80 @@ static void test_forms(void **state)
     machine_destroy(m);
 }
 
+/* ---- Machines with a graph ----------------------------------------------- */
+
+/* Two hosts of four GPUs on NVLink, a network interface for each; computing
+ * takes next to nothing. */
+static const char pair_of_hosts[] =
+    "{name: pair, surfaces: ["
+    "  {op: attend, kernel: cpu, block: full, head_dim: 64,"
+    "   points: [[64, 64, 1e-12]]},"
+    "  {op: attend, kernel: cpu, block: causal, head_dim: 64,"
+    "   points: [[64, 64, 1e-12]]}],"
+    " cluster: {"
+    "  links: {nvlink: {usable: 300 GB/s}, pcie: {usable: 60 GB/s},"
+    "          network: {usable: 50 GB/s}},"
+    "  start: {nvlink: 5 us, leaf: 10 us},"
+    "  hosts: [{name: box, count: 2, sockets: 1, nvlink: switch,"
+    "           switches: [{name: p0, on: socket0}],"
+    "           gpus: [{on: p0, count: 4}], nics: [{on: p0, count: 4}]}],"
+    "  fabric: {kind: switch}}}";
+
+static double seconds_on_pair(const struct strategy *st,
+                              const struct strategy_options *o)
+{
+    struct machine *m = machine_parse("pair", pair_of_hosts,
+                                      strlen(pair_of_hosts), NULL);
+    int64_t tokens = 8192;
+    struct job job = { .transformer = { .heads = 4, .kv_heads = 4,
+                                        .head_dim = 64 },
+                       .mask = { MASK_FULL, -1, -1 }, .dtype = DTYPE_FP32 };
+
+    assert_int_equal(job_finish(&job, &tokens, 1, NULL), 0);
+    struct forms *f = forms_create(&job, 8);
+    forms_machine(f, m, "auto");
+    double seconds = forms_estimate(f, st, o).seconds;
+    forms_destroy(f);
+    job_clear(&job);
+    machine_destroy(m);
+    return seconds;
+}
+
+static void check_seconds(const struct strategy *st, struct strategy_options o,
+                          double expected)
+{
+    double seconds = seconds_on_pair(st, &o);
+
+    if (!(fabs(seconds / expected - 1) < 1e-3))
+        fail_msg("%s: %.9g s, expected %.9g", st->name, seconds, expected);
+}
+
+static void test_routes(void **state)
+{
+    const double kv = 1024.0 * 4 * 128 * 4;     /* B of K, V of a rank */
+    const double q = kv / 2, nvlink = 300e9, nic = 50e9;
+    struct strategy_options o = { 0 };
+
+    (void)state;
+    /* The hop between hosts is the slowest. */
+    check_seconds(&strategy_ring, o, 7 * (10e-6 + kv / nic));
+    /* Three others on the host, four beyond: one message after the other. */
+    check_seconds(&strategy_allgather, o,
+                  3 * (5e-6 + kv / nvlink) + 4 * (10e-6 + kv / nic));
+    /* Rings of four on a host while a block goes to the other. */
+    o.window = 4;
+    check_seconds(&strategy_double_ring, o, 2 * (10e-6 + kv / nic));
+    o = (struct strategy_options){ .head = 4 };
+    check_seconds(&strategy_usp, o,     /* heads on a host, slices a quarter */
+                  3 * (5e-6 + (q + kv) / 4 / nvlink)
+                  + 3 * (5e-6 + q / 4 / nvlink) + 10e-6 + kv / nic);
+    o.placement = CONTEXT_FIRST;        /* of 0, 2, 4, 6 one is on the host */
+    check_seconds(&strategy_usp, o,
+                  2 * (5e-6 + 2 * 10e-6) + (2 * q + kv) / 4 * (1 / nvlink
+                                                               + 2 / nic)
+                  + 5e-6 + kv / nvlink);
+}
+
 /* What is chosen among a few costs no more than what is best of all. */
 static void test_regret(void **state)
 {
@@ -237,13 +311,84 @@ static void test_memory(void **state)
     machine_destroy(m);
 }
 
+/* ---- Sensitivity --------------------------------------------------------- */
+
+static double simulated(const struct question *q, const struct candidate *c)
+{
+    struct answer a = { 0 };
+    double seconds = NAN;
+
+    assert_int_equal(planner_answer(&a, q, 1, c, 1, NULL), 0);
+    for (int64_t i = 0; i < a.n; i++)
+        if (a.contenders[i].asked)
+            seconds = a.contenders[i].seconds;
+    answer_clear(&a);
+    return seconds;
+}
+
+/* Beyond the turn the other candidate is better, when both are simulated; as
+ * far on this side it is not, as far as forms can tell. */
+static void check_turn(struct question *q, struct machine *m,
+                       const struct swing *x, const struct turn *t,
+                       const struct candidate *choice)
+{
+    double factor = t->value / x->value, beyond = factor > 1 ? 1.5 : 1 / 1.5;
+
+    for (int side = 0; side < 2; side++) {
+        double by = side ? factor * beyond : factor / beyond;
+        knob_scale(x->knob, m, by);
+        double gain = simulated(q, choice) / simulated(q, &t->choice);
+        knob_scale(x->knob, m, 1 / by);
+        if (side ? !(gain > 1) : !(gain < 1.15))
+            fail_msg("%s at %g, turn at %g: %s gains %g over %s",
+                     x->knob->name, x->value * by, t->value,
+                     t->choice.strategy->name, gain, choice->strategy->name);
+    }
+}
+
+static void test_sensitivity(void **state)
+{
+    struct machine *m = make_machine(), *same = make_machine();
+    struct job job = make_job(1);
+    struct question q = make_question(&job, 1, m);
+    struct answer a = { 0 };
+    struct sensitivity s;
+    int turns = 0;
+
+    (void)state;
+    assert_int_equal(planner_answer(&a, &q, 12, NULL, 0, NULL), 0);
+    sensitivity_find(&s, &a, &q, m);
+    assert_true(s.n > 4);
+    assert_string_equal(s.list[0].knob->name, "compute");
+    for (int i = 0; i < s.n; i++) {
+        const struct swing *x = &s.list[i];
+        assert_true(fabs(knob_value(x->knob, m) - knob_value(x->knob, same))
+                    <= 1e-9 * x->value);
+        assert_true(fabs(x->elasticity) < 1.01);
+        for (int k = 0; k < 2 && strcmp(x->knob->name, "memory"); k++) {
+            const struct turn *t = k ? &x->above : &x->below;
+            if (isnan(t->value))
+                continue;
+            turns++;
+            check_turn(&q, m, x, t, &a.contenders[0].candidate);
+        }
+    }
+    assert_true(turns > 0);
+    answer_clear(&a);
+    job_clear(&job);
+    machine_destroy(same);
+    machine_destroy(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_routes),
         cmocka_unit_test(test_regret),
         cmocka_unit_test(test_candidates),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_sensitivity),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

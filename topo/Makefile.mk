@@ -27,6 +27,8 @@ libtopo_a_SOURCES = \
 	%D%/import.h \
 	%D%/import_internal.h \
 	%D%/import_read.c \
+	%D%/knobs.c \
+	%D%/knobs.h \
 	%D%/machine.c \
 	%D%/machine.h \
 	%D%/machine_fields.c \

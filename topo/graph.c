@@ -159,6 +159,15 @@ int graph_freeze(struct graph *g, struct error *e)
     return check_routes(g, e);
 }
 
+void graph_scale(struct graph *g, enum edge_type type, double factor)
+{
+    for (int64_t i = 0; i < g->n_edges; i++)
+        for (int k = 0; g->edges[i].type == type && k < 2; k++)
+            g->edges[i].bandwidth[k] *= factor;
+    paths_destroy(g->paths, g);
+    g->paths = paths_create(g);
+}
+
 double route_seconds(const struct route *r, int64_t bytes)
 {
     return r->latency + (double)bytes / r->bandwidth;

@@ -104,6 +104,8 @@ int32_t graph_edge(struct graph *g, int32_t a, int32_t b,
  * vertices and get ready for routes.  -1 and *e (usage): no slot, or a pair
  * between which there is no way. */
 int graph_freeze(struct graph *g, struct error *e);
+/* Of a frozen graph: the bandwidth of all links of a type; routes follow. */
+void graph_scale(struct graph *g, enum edge_type type, double factor);
 
 /* ---- Asking a frozen graph ----------------------------------------------- */
 

@@ -172,6 +172,10 @@ struct machine {
  * format is shown and explained in scenarios/machines/unit.yaml. */
 struct machine *machine_parse(const char *path, const char *text, size_t size,
                               struct error *e);
+/* The same with `hosts` of the first kind of its cluster; 0: as it says. */
+struct machine *machine_parse_hosts(const char *path, const char *text,
+                                    size_t size, int64_t hosts,
+                                    struct error *e);
 /* Adds the surfaces of such a file as `kernels` names. 0, or -1 and *e. */
 int machine_add_kernels(struct machine *m, const char *path, const char *text,
                         size_t size, struct error *e);

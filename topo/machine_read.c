@@ -368,15 +368,31 @@ static int read_machine(struct yaml *y, struct machine *m, struct error *e)
     return read_links(y, root, m, e) != 0 ? -1 : read_lists(y, root, m, e);
 }
 
-struct machine *machine_parse(const char *path, const char *text, size_t size,
-                              struct error *e)
+/* So many hosts of the first kind. */
+static int set_hosts(struct yaml *y, int64_t hosts, struct error *e)
+{
+    int cluster = yaml_get(y, yaml_root(y), "cluster");
+    char text[64];
+
+    if (yaml_count(y, yaml_get(y, cluster, "hosts")) == 0)
+        return fail_usage(e, "it has no cluster with hosts");
+    snprintf(text, sizeof text, "cluster.hosts.0.count=%lld",
+             (long long)hosts);
+    return yaml_set(y, text, e);
+}
+
+struct machine *machine_parse_hosts(const char *path, const char *text,
+                                    size_t size, int64_t hosts,
+                                    struct error *e)
 {
     struct yaml *y = yaml_parse(path, text, size, e);
 
     if (y == NULL)
         return NULL;
     struct machine *m = xcalloc(1, sizeof *m);
-    int rc = read_machine(y, m, e);
+    int rc = hosts ? set_hosts(y, hosts, e) : 0;
+    if (rc == 0)
+        rc = read_machine(y, m, e);
     yaml_destroy(y);
     if (rc != 0) {
         machine_destroy(m);
@@ -385,6 +401,12 @@ struct machine *machine_parse(const char *path, const char *text, size_t size,
     m->versions = m->versions ? m->versions : xstrdup("");
     m->created = m->created ? m->created : xstrdup("");
     return m;
+}
+
+struct machine *machine_parse(const char *path, const char *text, size_t size,
+                              struct error *e)
+{
+    return machine_parse_hosts(path, text, size, 0, e);
 }
 
 /* ---- Kernels ------------------------------------------------------------ */

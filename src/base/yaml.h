@@ -32,6 +32,7 @@ int64_t yaml_count(struct yaml *y, int node);       /* items or pairs */
 int yaml_item(struct yaml *y, int list, int64_t i);
 int yaml_pair(struct yaml *y, int map, int64_t i, const char **key);
 const char *yaml_text(struct yaml *y, int scalar);
+char *yaml_flow(struct yaml *y, int node);          /* in one line; free() */
 int yaml_is_null(struct yaml *y, int node);         /* none, or a null scalar */
 
 /* "FILE:LINE:COL: KEY: ..." of this node; returns -1. */

@@ -58,6 +58,19 @@ static void print_flow(struct yaml *y, FILE *out, int node)
     }
 }
 
+char *yaml_flow(struct yaml *y, int node)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        die("out of memory: YAML text");
+    print_flow(y, out, node);
+    fclose(out);
+    return text;
+}
+
 static void print_entry(struct yaml *y, FILE *out, const char *key, int node)
 {
     enum yaml_type type = yaml_type(y, node);

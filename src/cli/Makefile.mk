@@ -39,10 +39,15 @@ libcli_a_SOURCES = \
 	%D%/scenario_data.c \
 	%D%/scenario_internal.h \
 	%D%/scenario_job.c \
+	%D%/scenario_machine.c \
 	%D%/scenario_strategies.c \
 	%D%/validate.h \
 	%D%/validate_attention.c \
-	%D%/validate_collectives.c
+	%D%/validate_collectives.c \
+	%D%/what_if.c \
+	%D%/what_if.h \
+	%D%/what_report.c \
+	%D%/what_report.h
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
 %D%/libcli_a-scenario_data.$(OBJEXT): Makefile    # a moved tree

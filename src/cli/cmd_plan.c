@@ -4,9 +4,11 @@
 #include "cli/command.h"
 
 #include "base/units.h"
+#include "base/yaml.h"
 #include "cli/output.h"
 #include "cli/plan_report.h"
 #include "cli/planned.h"
+#include "cli/what_report.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,12 +17,15 @@ struct plan_options {
     int format, network;
     struct string_list sets;
     int64_t simulate, entries, reserve;
-    const char *emit, *memory;
+    const char *emit, *memory, *output;
 };
 
-static const char *const network_words[] = { "ideal", "loggp", NULL };
+enum { AS_FITS = -1, SIMULATED = 16 };
+
+static const char *const network_words[] = { "auto", "ideal", "loggp", "flow",
+                                             NULL };
 static const struct plan_options plan_initial = {
-    .network = 1, .simulate = 16, .entries = 1, .reserve = 10
+    .simulate = AS_FITS, .entries = 1, .reserve = 10
 };
 
 #define AT(member) offsetof(struct plan_options, member)
@@ -29,30 +34,45 @@ static const struct option_row plan_rows[] = {
       "write the choice as a scenario for run and sim" },
     { "entries", 0, OPTION_INT, AT(entries), "N", 1, 64, NULL,
       "with --emit: the best N (1)" },
-    { "simulate", 0, OPTION_INT, AT(simulate), "N", 1, 100000, NULL,
-      "simulate the N that are best by closed forms (16)" },
+    { "simulate", 0, OPTION_INT, AT(simulate), "N", 0, 100000, NULL,
+      "simulate the N that are best by closed forms (16; of a what_if 0)" },
+    ROW_OUTPUT(plan_options, "of a what_if: the results "
+               "(SCENARIO.what-if.h5)"),
     { "memory", 0, OPTION_STRING, AT(memory), "BYTES", 0, 0, NULL,
       "of a rank, as in 80GB (the machine's)" },
     { "reserve", 0, OPTION_INT, AT(reserve), "PERCENT", 0, 99, NULL,
       "of it left for others than buffers (10)" },
-    { "network", 0, OPTION_WORD, AT(network), "ideal|loggp", 0, 0,
-      network_words, "model of the network (loggp)" },
+    { "network", 0, OPTION_WORD, AT(network), "auto|ideal|loggp|flow",
+      0, 0, network_words,
+      "model of the network (auto: flow of a cluster, else loggp)" },
     ROW_SET(plan_options),
     ROW_FORMAT(plan_options),
     ROW_END
 };
 #undef AT
 
-static int capacity(const struct plan_options *o, const struct question *q,
-                    double *bytes, struct error *e)
+static const struct network_model *network_of(const struct plan_options *o,
+                                              const struct machine *m)
+{
+    return network_find(o->network ? network_words[o->network]
+                        : m->graph ? "flow" : "loggp");
+}
+
+static int memory_option(const struct plan_options *o, double *bytes,
+                         struct error *e)
 {
     struct error why = { 0 };
 
-    *bytes = question_memory(q->machine, q->ranks);
-    if (o->memory && (quantity_parse(o->memory, "B", bytes, &why)
-                      || *bytes <= 0))
+    if (quantity_parse(o->memory, "B", bytes, &why) || *bytes <= 0)
         return fail_usage(e, "--memory %s: not bytes, as in 80GB", o->memory);
     return 0;
+}
+
+static int capacity(const struct plan_options *o, const struct question *q,
+                    double *bytes, struct error *e)
+{
+    *bytes = question_memory(q->machine, q->ranks);
+    return o->memory ? memory_option(o, bytes, e) : 0;
 }
 
 /* The entries of the scenario that apply: compared with the choice. */
@@ -71,22 +91,31 @@ static struct candidate *asked(const struct scenario *s, int64_t *n)
     return list;
 }
 
-static int answer(struct scenario *s, const struct call *call,
-                  struct plan_report *r, struct answer *a, struct error *e)
+static int find(struct scenario *s, const struct plan_options *o,
+                struct machine *m, struct answer *a,
+                struct plan_report *r, struct error *e)
 {
-    const struct plan_options *o = call->options;
     int64_t n;
     struct candidate *list = asked(s, &n);
-    int rc = planner_answer(a, r->question, o->simulate, list, n, e);
+    int64_t most = o->simulate > 0 ? o->simulate : SIMULATED;
+    int rc = planner_answer(a, r->question, most, list, n, e);
 
     free(list);
-    if (rc)
-        return -1;
+    if (!rc)
+        sensitivity_find(r->sensitivity, a, r->question, m);
+    return rc;
+}
+
+static int tell(struct scenario *s, const struct call *call,
+                const struct plan_report *r, struct error *e)
+{
+    const struct plan_options *o = call->options;
+
     if (o->format == FORMAT_JSON)
         plan_json(stdout, r);
     else
         plan_text(stdout, r);
-    if (o->emit && plan_emit(o->emit, s, a, o->entries, call->line, e))
+    if (o->emit && plan_emit(o->emit, s, r->answer, o->entries, call->line, e))
         return -1;
     if (o->emit && o->format == FORMAT_TEXT)
         fprintf(stderr, "scenario: %s\n", o->emit);
@@ -98,19 +127,85 @@ static int plan_scenario(struct scenario *s, const struct call *call,
 {
     const struct plan_options *o = call->options;
     struct machine *machine = scenario_machine(s, NULL, e);
-    struct question q = { &s->job, s->ranks, machine, s->kernel,
-                          network_find(network_words[o->network]), 0 };
+    struct question q = { &s->job, s->ranks, machine, s->kernel, NULL, 0 };
     struct answer a = { 0 };
-    struct plan_report r = { s, &q, &a, 0, o->reserve };
+    struct sensitivity depends = { 0 };
+    struct plan_report r = { s, &q, &a, &depends, 0, o->reserve };
 
     if (!machine)
         return -1;
+    q.network = network_of(o, machine);
     int rc = capacity(o, &q, &r.capacity, e);
     q.memory = r.capacity * (double)(100 - o->reserve) / 100;
     if (!rc)
-        rc = answer(s, call, &r, &a, e);
+        rc = find(s, o, machine, &a, &r, e);
+    if (!rc)
+        rc = tell(s, call, &r, e);
     answer_clear(&a);
     machine_destroy(machine);
+    return rc;
+}
+
+/* ---- what_if ------------------------------------------------------------- */
+
+static int tell_what(const struct call *call, const struct what_report *r,
+                     const char *path, struct error *e)
+{
+    const struct plan_options *o = call->options;
+
+    if (what_write(path, r, call->line, e))
+        return -1;
+    if (o->format == FORMAT_JSON)
+        what_json(stdout, r);
+    else
+        what_text(stdout, r);
+    if (o->format == FORMAT_TEXT)
+        fprintf(stderr, "results: %s\n", path);
+    return 0;
+}
+
+static int run_what(struct scenario *s, const struct call *call,
+                    const struct what_if *w, const char *path, struct error *e)
+{
+    const struct plan_options *o = call->options;
+    struct what_question q = { .reserve = o->reserve,
+                               .simulate = max64(o->simulate, 0) };
+    struct what_result result = { 0 };
+    struct what_report r = { s, w, &result, NULL, 0, q.simulate };
+
+    if (o->network)
+        q.network = network_find(network_words[o->network]);
+    if (o->memory && memory_option(o, &q.memory, e))
+        return -1;
+    int rc = what_if_run(&result, w, s, &q, e);
+    struct what_longest *longest = rc ? NULL
+        : what_if_longest(w, s, &q, &r.n_longest);
+    r.longest = longest;
+    if (!rc)
+        rc = tell_what(call, &r, path, e);
+    free(longest);
+    what_result_clear(&result);
+    return rc;
+}
+
+static int what_scenario(struct scenario *s, const struct call *call,
+                         struct error *e)
+{
+    const struct plan_options *o = call->options;
+    char *path = o->output ? xstrdup(o->output)
+        : scenario_output(s->path, ".what-if.h5");
+    struct what_if w = { 0 };
+    int rc = -1;
+
+    if (o->emit)
+        fail_usage(e, "--emit: a what_if has more than one answer");
+    else if (s->input)
+        scenario_fail(s, "job.input", e, "what_if needs jobs without one");
+    else if (!what_if_read(&w, s, e)
+             && !output_check(path, (const char *const[]){ s->path }, 1, e))
+        rc = run_what(s, call, &w, path, e);
+    what_if_clear(&w);
+    free(path);
     return rc;
 }
 
@@ -122,7 +217,9 @@ static int plan_exec(const struct call *call, struct error *e)
                                        (int)o->sets.n, e);
     int rc = -1;
 
-    if (s && !scenario_need_ranks(s, e)
+    if (s && yaml_get(s->yaml, yaml_root(s->yaml), "what_if"))
+        rc = what_scenario(s, call, e);
+    else if (s && !scenario_need_ranks(s, e)
         && (!o->emit || !output_check(o->emit, (const char *const[]){
             s->path, s->input }, 2, e)))
         rc = plan_scenario(s, call, e);

@@ -45,7 +45,9 @@ static int set_files(struct scenario *s, struct error *e)
         return -1;
     if (s->input && set_file(s, "job.input", realpath(s->input, NULL), e))
         return -1;
-    return s->machine ? set_file(s, "machine",
+    int machine = yaml_get(y, yaml_root(y), "machine");
+    return s->machine ? set_file(s, yaml_type(y, machine) == YAML_MAP
+                                 ? "machine.name" : "machine",
                                  scenario_file(s->machine, s->path), e) : 0;
 }
 

@@ -12,9 +12,15 @@
 
 enum { CELL = 24, LINE = 160 };
 
+/* "1": a bare number. */
 static const char *quantity(char cell[CELL], double value, const char *unit)
 {
-    return isnan(value) ? "-" : quantity_print(value, unit, cell, CELL);
+    if (isnan(value))
+        return "-";
+    if (strcmp(unit, "1"))
+        return quantity_print(value, unit, cell, CELL);
+    snprintf(cell, CELL, "%.4g", value);
+    return cell;
 }
 
 /* The options but the layout, which has a column of its own. */
@@ -71,11 +77,14 @@ static int64_t strategies_of(const struct candidates *all)
 static void text_counts(FILE *out, const struct plan_report *r)
 {
     const struct answer *a = r->answer;
-    char limit[CELL], capacity[CELL];
+    char limit[CELL], capacity[CELL], ready[CELL];
 
-    fprintf(out, "%" PRId64 " candidates of %" PRId64 " strategies, found and "
-            "estimated at %.0f /s; %" PRId64 " simulated\n", a->all.n,
-            strategies_of(&a->all), (double)a->all.n / a->find_seconds, a->n);
+    fprintf(out, "%" PRId64 " candidates of %" PRId64 " strategies, estimated "
+            "in %s, from then on %.0f /s; %" PRId64 " simulated (%s)\n",
+            a->all.n, strategies_of(&a->all),
+            quantity(ready, a->ready_seconds, "s"),
+            (double)a->all.n / a->find_seconds, a->n,
+            r->question->network->name);
     if (r->question->memory > 0)
         fprintf(out, "%" PRId64 " may fit in %s a rank, %s less a reserve of %"
                 PRId64 " %%\n", a->fit,
@@ -85,24 +94,51 @@ static void text_counts(FILE *out, const struct plan_report *r)
         fputs("memory of a rank: not known, anything fits\n", out);
 }
 
+/* Classes by which anything is sent. */
+static int is_used(const struct plan_report *r, int class)
+{
+    for (int64_t i = 0; i < r->answer->n; i++)
+        if (r->answer->contenders[i].by_class[class] > 0)
+            return 1;
+    return 0;
+}
+
+static void text_classes(FILE *out, const struct plan_report *r,
+                         const struct contender *x)
+{
+    char cell[CELL];
+
+    for (int k = 0; k < ROUTE_CLASSES; k++)
+        if (is_used(r, k))
+            fprintf(out, " %9s", x ? quantity(cell, x->by_class[k], "B")
+                                   : class_names[k]);
+}
+
 static void text_row(FILE *out, const struct plan_report *r, int64_t i)
 {
     const struct contender *x = &r->answer->contenders[i];
     char cells[5][CELL], reason[LINE], options[LINE], overlap[CELL] = "-";
+    char interval[CELL] = "-";
 
     if (!isnan(x->overlap))
         snprintf(overlap, sizeof overlap, "%.0f %%", 100 * x->overlap);
     variant(x, options);
     why(r, i, reason);
-    fprintf(out, "%3" PRId64 "%c %-11s %-10s %9s %9s %9s %7s %9s %9s  %s%s%s\n",
+    if (!isnan(x->interval[0]))
+        snprintf(interval, sizeof interval, "%+.0f %+.0f %%",
+                 100 * (x->interval[0] / x->seconds - 1),
+                 100 * (x->interval[1] / x->seconds - 1));
+    fprintf(out, "%3" PRId64 "%c %-11s %-10s %9s %10s %9s %9s %7s %9s %9s",
             i + 1, x->asked ? '*' : ' ', x->candidate.strategy->name,
             layout_names[x->candidate.options.layout],
-            quantity(cells[0], x->seconds, "s"),
+            quantity(cells[0], x->seconds, "s"), interval,
             quantity(cells[1], x->candidate.estimate.seconds, "s"),
             quantity(cells[2], exposed(x), "s"), overlap,
             quantity(cells[3], (double)x->sent, "B"),
-            quantity(cells[4], (double)x->peak, "B"), options,
-            *options && *reason ? "; " : "", reason);
+            quantity(cells[4], (double)x->peak, "B"));
+    text_classes(out, r, x);
+    fprintf(out, "  %s%s%s\n", options, *options && *reason ? "; " : "",
+            reason);
 }
 
 static int is_simulated(const struct answer *a, const struct strategy *st)
@@ -148,6 +184,60 @@ static void text_refusals(FILE *out, const struct candidates *all)
     }
 }
 
+/* "ring zigzag, backward: q", of what is not a contender, too. */
+static void candidate_text(const struct candidate *c, char text[LINE])
+{
+    struct strategy_options o = c->options;
+    char options[LINE];
+
+    o.layout = LAYOUT_CONTIGUOUS;
+    options_text(c->strategy, &o, options, sizeof options);
+    snprintf(text, LINE, "%s %.12s%s%.96s", c->strategy->name,
+             layout_names[c->options.layout], *options ? ", " : "", options);
+}
+
+static void turn_text(const struct turn *t, const char *unit, char text[LINE])
+{
+    char value[CELL], choice[LINE];
+
+    if (isnan(t->value)) {
+        snprintf(text, LINE, "-");
+        return;
+    }
+    candidate_text(&t->choice, choice);
+    snprintf(text, LINE, "%s: %.120s", quantity(value, t->value, unit), choice);
+}
+
+/* Counts, or may change the choice. */
+static int matters(const struct swing *x)
+{
+    return fabs(x->elasticity) >= 0.01 || !isnan(x->below.value)
+        || !isnan(x->above.value);
+}
+
+static void text_sensitivity(FILE *out, const struct plan_report *r)
+{
+    int told = 0;
+
+    for (int i = 0; i < r->sensitivity->n; i++) {
+        const struct swing *x = &r->sensitivity->list[i];
+        const char *unit = x->knob->unit;
+        char value[CELL], below[LINE], above[LINE];
+        if (!matters(x))
+            continue;
+        if (!told++)
+            fprintf(out, "%-17s %10s %9s  %-44s %s\n", "depends on", "now",
+                    "by +10 %", "choice changes below", "above");
+        turn_text(&x->below, unit, below);
+        turn_text(&x->above, unit, above);
+        fprintf(out, "%-17s %10s %+7.1f %%  %-44s %s\n", x->knob->name,
+                quantity(value, x->value, unit),
+                100 * (pow(1.1, x->elasticity) - 1), below, above);
+    }
+    if (told)
+        fputc('\n', out);
+}
+
 void plan_text(FILE *out, const struct plan_report *r)
 {
     const struct answer *a = r->answer;
@@ -155,9 +245,11 @@ void plan_text(FILE *out, const struct plan_report *r)
 
     text_job(out, r);
     text_counts(out, r);
-    fprintf(out, "\n     %-11s %-10s %9s %9s %9s %7s %9s %9s  %s\n",
-            "strategy", "layout", "predicted", "estimate", "exposed",
-            "overlap", "sent/rank", "peak/rank", "options; why it loses");
+    fprintf(out, "\n     %-11s %-10s %9s %10s %9s %9s %7s %9s %9s",
+            "strategy", "layout", "predicted", "P10 P90", "estimate",
+            "exposed", "overlap", "sent/rank", "peak/rank");
+    text_classes(out, r, NULL);
+    fputs("  options; why it loses\n", out);
     for (int64_t i = 0; i < a->n; i++) {
         text_row(out, r, i);
         asked |= a->contenders[i].asked;
@@ -167,6 +259,8 @@ void plan_text(FILE *out, const struct plan_report *r)
     fputc('\n', out);
     text_left_out(out, r);
     text_refusals(out, &a->all);
+    fputc('\n', out);
+    text_sensitivity(out, r);
 }
 
 /* ---- JSON ---------------------------------------------------------------- */
@@ -186,11 +280,20 @@ static void json_contender(struct json *j, const struct plan_report *r,
     json_text(j, "options", options);
     json_text(j, "schedule_hash", hash);
     json_real(j, "predicted_s", x->seconds);
+    json_array(j, "interval_s");
+    json_real(j, NULL, x->interval[0]);
+    json_real(j, NULL, x->interval[1]);
+    json_end(j);
     json_real(j, "estimated_s", x->candidate.estimate.seconds);
     json_real(j, "exposed_s", exposed(x));
     json_real(j, "overlap", x->overlap);
     json_int(j, "bytes_sent", x->sent);
     json_int(j, "peak_bytes", x->peak);
+    json_object(j, "bytes_by_class");
+    for (int k = 0; k < ROUTE_CLASSES; k++)
+        if (x->by_class[k] > 0)
+            json_real(j, class_names[k], x->by_class[k]);
+    json_end(j);
     json_bool(j, "fits", x->fits);
     json_bool(j, "asked", x->asked);
     json_text(j, "loses", i ? reason : NULL);
@@ -210,6 +313,36 @@ static void json_refusals(struct json *j, const struct candidates *all)
     json_end(j);
 }
 
+static void json_turn(struct json *j, const char *key, const struct turn *t)
+{
+    char choice[LINE];
+
+    candidate_text(&t->choice, choice);
+    json_object(j, key);
+    json_real(j, "value", t->value);
+    json_text(j, "choice", choice);
+    json_end(j);
+}
+
+static void json_sensitivity(struct json *j, const struct sensitivity *s)
+{
+    json_array(j, "sensitivity");
+    for (int i = 0; i < s->n; i++) {
+        const struct swing *x = &s->list[i];
+        json_object(j, NULL);
+        json_text(j, "number", x->knob->name);
+        json_text(j, "unit", x->knob->unit);
+        json_real(j, "value", x->value);
+        json_real(j, "elasticity", x->elasticity);
+        if (!isnan(x->below.value))
+            json_turn(j, "below", &x->below);
+        if (!isnan(x->above.value))
+            json_turn(j, "above", &x->above);
+        json_end(j);
+    }
+    json_end(j);
+}
+
 void plan_json(FILE *out, const struct plan_report *r)
 {
     const struct answer *a = r->answer;
@@ -220,6 +353,8 @@ void plan_json(FILE *out, const struct plan_report *r)
     json_text(&j, "machine", r->question->machine->name);
     json_int(&j, "ranks", r->question->ranks);
     json_int(&j, "candidates", a->all.n);
+    json_text(&j, "network", r->question->network->name);
+    json_real(&j, "candidates_s", a->ready_seconds);
     json_real(&j, "candidates_per_s", (double)a->all.n / a->find_seconds);
     json_int(&j, "fit", a->fit);
     json_real(&j, "memory_bytes", r->question->memory > 0
@@ -229,5 +364,6 @@ void plan_json(FILE *out, const struct plan_report *r)
         json_contender(&j, r, i);
     json_end(&j);
     json_refusals(&j, &a->all);
+    json_sensitivity(&j, r->sensitivity);
     json_end(&j);
 }

@@ -5,12 +5,13 @@
 #define SPAR_PLAN_REPORT_H
 
 #include "cli/scenario.h"
-#include "models/planner.h"
+#include "models/sensitivity.h"
 
 struct plan_report {
     const struct scenario *scenario;
     const struct question *question;
     const struct answer *answer;
+    struct sensitivity *sensitivity;
     double capacity;            /* bytes of a rank; 0: unknown */
     int64_t reserve;            /* percent of it left alone */
 };

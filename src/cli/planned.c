@@ -3,7 +3,6 @@
 
 #include "cli/planned.h"
 
-#include "base/file.h"
 #include "cli/progress.h"
 #include "schedule/lower.h"
 
@@ -134,77 +133,4 @@ int entries_apply(const struct scenario *s, int64_t ranks, struct error *e)
                  a->strategy->name, reason.text);
     }
     return fail_usage(e, "%s", lines);
-}
-
-/* ---- Machine ------------------------------------------------------------- */
-
-static char *local_text(struct scenario *s, char **path, size_t *size,
-                        struct error *e)
-{
-    struct error why = { 0 };
-    const char *file = *path = machine_local_path();
-    char *text = file_read(&file, 1, &(int){ 0 }, size, &why);
-
-    if (!text)
-        scenario_fail(s, "machine", e, "local: %s; `spar calibrate` writes it",
-                      why.text);
-    return text;
-}
-
-static char *preset_text(struct scenario *s, char **path, size_t *size,
-                         struct error *e)
-{
-    struct error why = { 0 };
-    char *text = scenario_data("machines", s->machine, s->path, path, size,
-                               &why);
-
-    if (!text)
-        scenario_fail(s, "machine", e, "there is no preset or file \"%s\" "
-                      "(%s)", s->machine, why.text);
-    return text;
-}
-
-/* The surfaces that a machine file names: added to m, the file to *text. */
-static int add_kernels(struct machine *m, const char *from, char **text,
-                       struct error *e)
-{
-    char *path = NULL, *both;
-    size_t size = 0;
-    char *bytes = scenario_data("machines/kernels", m->kernels, from, &path,
-                                &size, e);
-
-    int rc = bytes ? machine_add_kernels(m, path, bytes, size, e) : -1;
-    if (rc == 0) {
-        both = xasprintf("%s---\n%s", *text, bytes);
-        free(*text);
-        *text = both;
-    }
-    free(bytes);
-    free(path);
-    return rc;
-}
-
-struct machine *scenario_machine(struct scenario *s, char **text,
-                                 struct error *e)
-{
-    char *path = NULL;
-    size_t size = 0;
-
-    if (!s->machine) {
-        scenario_fail(s, "machine", e, "missing: local, a preset or a file");
-        return NULL;
-    }
-    char *bytes = (strcmp(s->machine, "local") ? preset_text : local_text)(
-        s, &path, &size, e);
-    struct machine *m = bytes ? machine_parse(path, bytes, size, e) : NULL;
-    if (m && *m->kernels && add_kernels(m, path, &bytes, e)) {
-        machine_destroy(m);
-        m = NULL;
-    }
-    free(path);
-    if (m && text)
-        *text = bytes;
-    else
-        free(bytes);
-    return m;
 }

@@ -68,7 +68,7 @@ static int read_run(struct scenario *s, struct error *e)
 static int read_top(struct scenario *s, struct error *e)
 {
     static const char *const keys[] = { "job", "run", "strategies", "machine",
-                                        NULL };
+                                        "what_if", NULL };
     struct yaml *y = s->yaml;
     int root = yaml_root(y);
 
@@ -77,9 +77,28 @@ static int read_top(struct scenario *s, struct error *e)
                           "`strategies`", s->path);
     if (yaml_check_keys(y, root, "", keys, e))
         return -1;
-    return yaml_is_null(y, yaml_get(y, root, "machine")) ? 0
-        : yaml_string(y, yaml_get(y, root, "machine"), "machine", &s->machine,
-                      e);
+    return read_machine_key(s, e);
+}
+
+/* ---- Assignments --------------------------------------------------------------- */
+
+/* `machine: dgx-h100` takes `--set machine.hosts=8`, too. */
+static int open_machine(struct yaml *y, const char *set, struct error *e)
+{
+    int machine = yaml_get(y, yaml_root(y), "machine");
+
+    if (strncmp(set, "machine.", 8) || yaml_type(y, machine) != YAML_SCALAR
+        || yaml_is_null(y, machine))
+        return 0;
+    char *text = xasprintf("machine={name: \"%s\"}", yaml_text(y, machine));
+    int rc = yaml_set(y, text, e);
+    free(text);
+    return rc;
+}
+
+int scenario_assign(struct yaml *y, const char *set, struct error *e)
+{
+    return open_machine(y, set, e) || yaml_set(y, set, e) ? -1 : 0;
 }
 
 /* ---- The whole ---------------------------------------------------------------- */
@@ -99,7 +118,7 @@ struct scenario *question_parse(const char *path, const char *text,
     s->seed = 1;
     s->yaml = yaml_parse(path, text, size, e);
     for (int i = 0; s->yaml && i < n_sets && !rc; i++)
-        rc = yaml_set(s->yaml, sets[i], e);
+        rc = scenario_assign(s->yaml, sets[i], e);
     if (!s->yaml || rc || read_top(s, e) || read_run(s, e)
         || read_job(s, e) || read_strategies(s, e)) {
         scenario_destroy(s);

@@ -33,6 +33,7 @@ struct scenario {
     int64_t n_strategies;
     struct scenario_strategy *strategies;
     char *machine;              /* name or path as given; NULL: none */
+    int64_t hosts;              /* of its cluster; 0: as it says */
     char *input;                /* path, seen from here; NULL: seeded */
     char *json;                 /* the scenario as run, assignments included */
     struct yaml *yaml;

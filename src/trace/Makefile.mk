@@ -13,6 +13,8 @@ libtrace_a_SOURCES = \
 	%D%/spool.h \
 	%D%/spool_read.c \
 	%D%/summary.c \
+	%D%/sweep.c \
+	%D%/sweep.h \
 	%D%/tensors.c \
 	%D%/trace.h \
 	%D%/usage.c \
