@@ -122,6 +122,25 @@ static void by_constants(void **state)
     machine_destroy(m);
 }
 
+/* NVLink from host to host is NVLink; a network between hosts is not. */
+static void across_hosts(void **state)
+{
+    struct machine *rack = preset("gb200-nvl72");
+    struct simulate_result r = run_on(rack, "{name: ulysses}", "flow");
+
+    (void)state;
+    assert_int_equal(rack->graph->vertices[rack->graph->slots[7]].host, 1);
+    assert_int_equal(r.collectives[COLLECTIVE_CONSTANTS], 2);
+    simulate_result_clear(&r);
+    machine_destroy(rack);
+    rack = preset("unit-cluster");
+    assert_int_equal(rack->graph->n_slots, RANKS);
+    r = run_on(rack, "{name: ulysses}", "flow");
+    assert_int_equal(r.collectives[COLLECTIVE_MESSAGES], 2);
+    simulate_result_clear(&r);
+    machine_destroy(rack);
+}
+
 /* Two groups at once: over NVLink each by itself; on PCIe they share links. */
 static void by_messages(void **state)
 {
@@ -182,7 +201,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(by_table), cmocka_unit_test(by_constants),
-        cmocka_unit_test(by_messages), cmocka_unit_test(shared_paths),
+        cmocka_unit_test(across_hosts), cmocka_unit_test(by_messages),
+        cmocka_unit_test(shared_paths),
         cmocka_unit_test(quantiles),
     };
 

@@ -215,7 +215,11 @@ void collective_path(const struct machine *m, const int32_t *slots,
                                       .bandwidth = INFINITY,
                                       .copies = m->memory_bandwidth };
     for (int64_t i = 0; i < (op == OF_SEND_RECV ? 1 : ranks); i++)
-        for (int64_t k = 1; k <= peers; k++)
+        add_route(m, slots[i], slots[(i + 1) % ranks], load, path);
+    if (path->class >= CLASS_LEAF)      /* no constants for that */
+        peers = 1;
+    for (int64_t i = 0; i < ranks; i++)
+        for (int64_t k = 2; k <= peers; k++)
             add_route(m, slots[i], slots[(i + k) % ranks], load, path);
     for (int32_t i = 0; i < 2 * g->n_edges; i++)
         if (load[i] > 0)

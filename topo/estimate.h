@@ -5,7 +5,8 @@
  *
  *   table     a measured surface of the op, or between two of them that differ
  *             in the heads at work at once (linear in logarithms)
- *   mask      the surface of the other mask.  A full block of n x n goes at
+ *   mask      the surface of the other mask, also if only that is of the head
+ *             size and dtype.  A full block of n x n goes at
  *             min(2, 1.05 + 250 / n + 6760 / (n heads)) times the rate of a
  *             causal square: at small sizes both take as long as their longest
  *             row of tiles.  Fitted to 185 pairs of FlashAttention-2, -3 and
