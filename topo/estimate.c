@@ -166,8 +166,8 @@ static int is_beyond(const struct question *a, const struct surface *s)
 {
     const struct surface_point *last = &s->points[s->n - 1];
 
-    return s->heads && s->n > 1 && last->q == last->k
-        && s->block != BLOCK_FEW && (double)a->q * (double)a->k
+    return s->heads && s->n > 1 && surface_squares_only(s)
+        && (double)a->q * (double)a->k
             > 1.0001 * (double)last->q * (double)last->k;
 }
 
