@@ -238,6 +238,12 @@ spar run "$small" -o "$temporary/r.h5" --format json \
     json 'not all(s["passed"] for s in x)'
 point "run: failed verification: status 1, one JSON value, no tensors"
 launch=
+plan --measured "$temporary/r.h5" --format json && json 'x["plans"]' &&
+    says err '^kernel times of [0-9]* ops of .*: attend x[0-9.]*, attend_backward'
+point "plan --measured"
+{ plan --measured "$temporary/s.h5"; [ $? = 1 ]; } && silent out &&
+    says err 'simulated'
+point "plan --measured: not of a simulation"
 spar run "$small"; [ $? = 2 ] && silent out && says err 'mpiexec -n 2'
 point "run started alone says how to start it"
 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 spar run "$small"

@@ -238,6 +238,8 @@ static int point_machine(struct walk *k, struct scenario *s,
     forget_machine(k);
     k->machine_sets = all;
     k->machine = scenario_machine(s, NULL, e);
+    if (k->machine && k->q->kept)
+        anchor_apply(k->q->kept, k->machine);
     return k->machine ? 0 : -1;
 }
 

@@ -5,6 +5,7 @@
 #ifndef SPAR_WHAT_IF_H
 #define SPAR_WHAT_IF_H
 
+#include "cli/anchor.h"
 #include "cli/scenario.h"
 #include "models/planner.h"
 #include "trace/sweep.h"
@@ -28,6 +29,7 @@ struct what_question {
     const struct network_model *network;        /* NULL: as fits the machine */
     double memory;              /* bytes of a rank; 0: the machine's */
     int64_t reserve;            /* percent */
+    const struct anchor *kept;  /* kernel times of a run; NULL: none */
     int64_t simulate;           /* candidates of a point; 0: closed forms */
 };
 
