@@ -85,8 +85,8 @@ static int add_entry(struct anchor *a, const struct trace *t, int64_t entry,
     free(hashes);
     free(times);
     plan_destroy(p);
-    return same ? 0 : fail(e, "entry %lld (%s) was run on another schedule than "
-                           "this version builds", (long long)entry,
+    return same ? 0 : fail(e, "entry %lld (%s) was run on another schedule "
+                           "than this version builds", (long long)entry,
                            x->strategy->name);
 }
 
