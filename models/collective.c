@@ -31,7 +31,8 @@ static enum collective_kind kind_of(enum collective what)
     return COLLECTIVE_KINDS;
 }
 
-/* The payload as nccl-tests counts it, from what a member sends; the largest. */
+/* The payload as nccl-tests counts it, from what a member sends; the largest.
+ */
 static int64_t payload(const struct simulation *sim,
                        const struct collective_op *x)
 {
@@ -77,9 +78,6 @@ static double moved(const struct machine *m, double seconds, double low,
         : seconds * (m->quantile < 0 ? low : high);
 }
 
-/* P10 and P90 of the constants, over the rows they were fitted to. */
-static const double spread_constants[2] = { 0.85, 1.3 };
-
 double collective_seconds(const struct simulation *sim,
                           const struct collective_op *x,
                           enum collective_how *how)
@@ -108,8 +106,11 @@ double collective_seconds(const struct simulation *sim,
         *how = COLLECTIVE_CONSTANTS;
         seconds = moved(m, collective_constants(&path, kind, P,
                                                 payload(sim, x)),
-                        spread_constants[0], spread_constants[1]);
+                        constants_spread[0], constants_spread[1]);
     }
+    if (seconds >= 0 && kind == OF_ALL_TO_ALL && m->memory_bandwidth > 0)
+        seconds += 2.0 * m->packs * (double)payload(sim, x)
+            / m->memory_bandwidth;
     free(slots);
     return seconds;
 }

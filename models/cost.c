@@ -125,19 +125,20 @@ static double result_seconds(const struct attend_shape *a,
 {
     const struct surface *x = machine_surface(a->m, a->op, a->kernel,
                                               &a->shape, BLOCK_FULL);
-    double seconds = 0;
+    double update = x && x->heads ? x->update : 0, seconds = 0;
+    double store = x && x->heads ? x->store_fp32 : 0;
 
-    if (x == NULL || !x->heads)
-        return 0;
+    if (a->m->merge > 0)
+        update = store = a->m->merge;
     for (int64_t i = 3; i < n; i++) {
         const struct buffer *b = &s->buffers[o[i].tile.buffer];
         double elements = rows_touched(list, segments, i >= 7)
             * o[i].tile.head_count * b->width;
         if (o[i].access == ACCESS_UPDATE)
-            seconds += elements * x->update;
+            seconds += elements * update;
         else if (o[i].access == ACCESS_WRITE && b->width > 1
                  && b->dtype != a->shape.dtype)
-            seconds += elements * x->store_fp32;
+            seconds += elements * store;
     }
     return seconds;
 }

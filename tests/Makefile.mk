@@ -17,7 +17,7 @@ AM_TESTS_ENVIRONMENT = \
 	export MPIEXEC NPROCS SPAR CMOCKA_MESSAGE_OUTPUT ASAN_OPTIONS;
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
-	%D%/check_stall.t %D%/check_words.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
+	%D%/check_stall.t %D%/check_words.t %D%/collective.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
 	%D%/device.t %D%/estimate.t %D%/flow.t %D%/forms.t %D%/graph.t \
 	%D%/import.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
@@ -29,13 +29,13 @@ unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/simulate.t %D%/simulate_device.t %D%/simulate_family.t \
 	%D%/slots.t %D%/spool.t %D%/stalls.t \
 	%D%/tensor.t %D%/trace.t %D%/traps_numbers.t %D%/traps_schedules.t \
-	%D%/units.t %D%/verify.t %D%/what_if.t %D%/yaml.t
+	%D%/units.t %D%/validate.t %D%/verify.t %D%/what_if.t %D%/yaml.t
 rank_tests = %D%/agree.mpi %D%/execute.mpi %D%/limits.mpi %D%/transport.mpi
 # What scripts/gpu-test runs: tests that skip where there is no device.
 gpu_tests = %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/device.t \
 	%D%/faults.sh %D%/transport.mpi
 shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
-	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/slurm.sh \
+	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/tables.sh %D%/slurm.sh \
 	%D%/topo.sh
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
@@ -57,6 +57,7 @@ on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
 %C%_check_t_SOURCES = %D%/check_test.c
 %C%_check_words_t_SOURCES = %D%/check_words_test.c %D%/mutation.c \
 	%D%/mutation.h %D%/rig.c %D%/rig.h
+%C%_collective_t_SOURCES = %D%/collective_test.c
 %C%_cuda_linear_t_SOURCES = %D%/cuda_linear_test.c \
 	%D%/kernel_linear_problem.h %D%/kernel_tensor.h
 %C%_cuda_t_SOURCES = %D%/cuda_attend_trials.c %D%/cuda_rows_trials.c \
@@ -129,6 +130,7 @@ endif
 %C%_traps_schedules_t_SOURCES = %D%/traps_schedules_test.c %D%/traps.h \
 	%D%/rig.c %D%/rig.h
 %C%_units_t_SOURCES = %D%/units_test.c
+%C%_validate_t_SOURCES = %D%/validate_test.c
 %C%_verify_t_SOURCES = %D%/brute.h %D%/verify_test.c
 %C%_yaml_t_SOURCES = %D%/yaml_test.c
 %C%_agree_mpi_SOURCES = %D%/agree_mpi.c

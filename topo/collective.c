@@ -112,6 +112,7 @@ const struct collective_table *machine_collective(const struct machine *m,
 
 /* ---- Constants ---------------------------------------------------------- */
 
+const double constants_spread[2] = { 0.86, 1.25 };
 static const double usable = 0.68;      /* of the datasheet, by all at once */
 static const double reduced = 0.58;     /* the same where switches add up */
 static const double reduced_start = 72e-6, to_all = 0.8e-6;

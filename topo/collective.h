@@ -70,6 +70,9 @@ double collective_constants(const struct collective_path *path,
                             enum collective_kind op, int64_t ranks,
                             int64_t bytes);
 
+/* P10 and P90 of measured / that, over these rows and those of L40S. */
+extern const double constants_spread[2];
+
 /* Of ranks on these slots of the machine's graph. */
 void collective_path(const struct machine *m, const int32_t *slots,
                      int64_t ranks, enum collective_kind op,

@@ -138,6 +138,39 @@ static const struct surface_point *nearest_point(const struct surface *s,
     return best;
 }
 
+static struct block_time from_tables(const struct question *a);
+
+/* Squares longer than the longest that was measured: with so many times fewer
+ * of the longest rows a kernel's tiles are as many, and as full.  The rate of
+ * as many more heads, if there are such, on the longest square. */
+static struct block_time beyond_tables(const struct question *a,
+                                       const struct surface *s)
+{
+    const struct surface_point *last = &s->points[s->n - 1];
+    double longer = sqrt((double)a->q * (double)a->k / (double)last->q
+                         / (double)last->k);
+    struct block_shape more = *a->shape;
+    struct question inside = *a;
+
+    more.heads = max64(more.heads, llround((double)more.heads * longer));
+    inside.shape = &more;
+    inside.q = last->q;
+    inside.k = last->k;
+    struct block_time x = from_tables(&inside);
+    x.seconds *= block_pairs(a->block, a->q, a->k)
+        / block_pairs(a->block, last->q, last->k);
+    return x;
+}
+
+static int is_beyond(const struct question *a, const struct surface *s)
+{
+    const struct surface_point *last = &s->points[s->n - 1];
+
+    return s->heads && s->n > 1 && last->q == last->k
+        && s->block != BLOCK_FEW && (double)a->q * (double)a->k
+            > 1.0001 * (double)last->q * (double)last->k;
+}
+
 static struct block_time from_tables(const struct question *a)
 {
     double dn, db, da;
@@ -145,6 +178,8 @@ static struct block_time from_tables(const struct question *a)
 
     if (s == NULL)
         return (struct block_time){ .low = 1, .high = 1 };
+    if (is_beyond(a, s))
+        return beyond_tables(a, s);
     struct block_time x = { on_surface(a, s), s->p10, s->p90, ESTIMATE_TABLE, s,
                           nearest_point(s, a->q, a->k) };
     if (!(x.low > 0))

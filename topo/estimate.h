@@ -46,7 +46,8 @@ struct block_time machine_estimate(const struct machine *m, const char *op,
                                  enum block_kind block, int64_t q, int64_t k);
 
 /* P10 and P90 of measured / interpolated from neighbours, of the points that
- * have some on both sides: 1 and 1 if there are fewer than 3. */
+ * have some on both sides; if there are fewer than 3, 0.9 and 1.1 where heads
+ * are at once, else 1 and 1. */
 void surface_residuals(const struct surface *s, double *low, double *high);
 /* Quantile q (0 .. 1) of n values, which it sorts; linear between them. */
 double quantile_of(double *values, int64_t n, double q);

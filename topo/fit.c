@@ -178,7 +178,10 @@ void surface_residuals(const struct surface *s, double *low, double *high)
     double *ratio = xcalloc((size_t)(2 * s->n), sizeof *ratio);
     int64_t n = left_out(s, ratio);
 
-    *low = *high = 1;
+    /* Too few points to tell: one version of a GPU's kernel is some 10 % from
+     * another. */
+    *low = s->heads ? 0.9 : 1;
+    *high = s->heads ? 1.1 : 1;
     /* Neighbours twice as far away err to one side more than those of other
      * points do: how far counts, not where to. */
     if (n >= 3) {

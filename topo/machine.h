@@ -118,7 +118,7 @@ struct machine {
     char name[64];
     char processor[96];         /* what it is; "" unknown */
     char kernels[64];           /* file of surfaces in machines/kernels; "" */
-    double peak;                /* flop/s of a rank, dense, 16 bit; 0: unknown */
+    double peak;                /* flop/s of a rank, dense, 16 bit; 0 unknown */
     int cores;                  /* slots; more ranks are oversubscribed */
     /* GPUs, which ranks take in turn, those of one share it; 0: a rank is a
      * core.  The rest of these is of devices only. */
@@ -155,6 +155,11 @@ struct machine {
     int64_t n_contention;
     struct contention *contention;
     double fit_error;           /* of the surfaces, cross-validated */
+    /* Of another code base than ours, not in files: s for each element of a
+     * result in fp32 or added to one, in place of the surfaces'; how often an
+     * all-to-all is packed and unpacked. */
+    double merge;
+    int packs;
     int quantile;               /* answer with P10 (-1), P50 (0), P90 (1); not
                                    in files */
     struct cluster *cluster;    /* NULL: not stated */

@@ -15,6 +15,7 @@ libcli_a_SOURCES = \
 	%D%/cmd_sim.c \
 	%D%/cmd_topo.c \
 	%D%/cmd_trace.c \
+	%D%/cmd_validate.c \
 	%D%/command.h \
 	%D%/list.h \
 	%D%/list_costs.c \
@@ -42,6 +43,9 @@ libcli_a_SOURCES = \
 	%D%/scenario_job.c \
 	%D%/scenario_machine.c \
 	%D%/scenario_strategies.c \
+	%D%/validate.h \
+	%D%/validate_attention.c \
+	%D%/validate_collectives.c \
 	%D%/what_if.c \
 	%D%/what_if.h \
 	%D%/what_report.c \

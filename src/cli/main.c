@@ -19,6 +19,7 @@ static const struct command *const commands[] = {
     &command_trace,
     &command_calibrate,
     &command_import,
+    &command_validate,
     &command_topo,
     &command_plan,
     NULL

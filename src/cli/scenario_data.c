@@ -29,11 +29,19 @@ char *scenario_file(const char *name, const char *from)
     return whole;
 }
 
+/* ".yaml", or what the name brings itself. */
+static const char *ending_of(const char *name)
+{
+    size_t n = strlen(name);
+
+    return n > 4 && !strcmp(name + n - 4, ".csv") ? "" : ".yaml";
+}
+
 /* Candidates in order; returns their number. */
 static int candidates(const char *kind, const char *name, const char *from,
                       char *paths[3])
 {
-    const char *data = getenv("SPAR_DATA");
+    const char *data = getenv("SPAR_DATA"), *ending = ending_of(name);
     int n = 0;
 
     if (is_path(name)) {
@@ -41,10 +49,10 @@ static int candidates(const char *kind, const char *name, const char *from,
         return 1;
     }
     if (data && *data)
-        paths[n++] = xasprintf("%s/%s/%s.yaml", data, kind, name);
-    paths[n++] = xasprintf("%s/scenarios/%s/%s.yaml", SPAR_SOURCE_DIR, kind,
-                           name);
-    paths[n++] = xasprintf("%s/%s/%s.yaml", SPAR_DATADIR, kind, name);
+        paths[n++] = xasprintf("%s/%s/%s%s", data, kind, name, ending);
+    paths[n++] = xasprintf("%s/scenarios/%s/%s%s", SPAR_SOURCE_DIR, kind, name,
+                           ending);
+    paths[n++] = xasprintf("%s/%s/%s%s", SPAR_DATADIR, kind, name, ending);
     return n;
 }
 
