@@ -205,6 +205,13 @@ plan --set 'what_if={run.ranks: [2, 4]}' --simulate 2 &&
     says out '^crossovers ' && says out '^longest sequence ' &&
     [ -s "$temporary/small.what-if.h5" ]
 point "plan: what_if, text, simulated"
+spar plan "$scenarios/linear-5.yaml" -o "$temporary/w.h5" --format json --set \
+    'what_if={run.ranks: [2, 5], job.sequence: [1024, 4096]}' \
+    --set machine=unit --set machine.memory=1GB &&
+    json 'x["simulated"] > 0 and all(b["seconds"] > 0 and
+    b["strategy"].startswith("lasp") for b in x["best"]) and
+    all(y["tokens"] > 4096 for y in x["longest"])'
+point "plan: what_if without closed forms is simulated"
 spar plan "$scenarios/whatif-10k.yaml" -o "$temporary/w.h5" --format json &&
     json 'x["points"] == 10000 and x["seconds"] < 60 and
     len(x["longest"]) == 10'

@@ -65,11 +65,12 @@ int64_t what_stride(const struct what_if *w, int axis);
 
 /* Does the longest sequence depend on it? */
 int what_needs_memory(const struct what_axis *x);
-/* The most tokens that fit, of all combinations of values that count for it:
- * *n of them. The caller frees both. */
+/* The most tokens that fit, of all combinations of values that count for it and
+ * leave the memory of a rank known: *n of them, the caller's to free. */
 struct what_longest {
     int64_t point;              /* whose values these are */
-    int64_t tokens;             /* 0: not even the scenario's */
+    int64_t tokens;             /* 0: nothing */
+    int known;                  /* is it known how much memory a rank has? */
     const struct strategy *strategy;
 };
 struct what_longest *what_if_longest(const struct what_if *w,
