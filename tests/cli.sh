@@ -200,7 +200,8 @@ plan --set 'what_if={run.ranks: [2, 4], job.mask: [full, causal],
     "machine.link.bandwidth": "1 MB/s"} and
     any(c["key"] == "machine.link.bandwidth" for c in x["crossovers"])'
 point "plan: what_if, JSON"
-plan --set 'what_if={run.ranks: [2, 4]}' --simulate 2 &&
+plan --set 'what_if={run.ranks: [2, 4]}' --simulate 2 \
+    --set machine.memory=1MB &&
     says out '^2 points: 2 of run.ranks$' && says out ' [1-9][0-9]* simulated' &&
     says out '^crossovers ' && says out '^longest sequence ' &&
     [ -s "$temporary/small.what-if.h5" ]
