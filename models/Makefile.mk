@@ -20,6 +20,11 @@ libmodels_a_SOURCES = \
 	%D%/links.h \
 	%D%/messages.c \
 	%D%/network.c \
+	%D%/placement.c \
+	%D%/placement.h \
+	%D%/placement_loads.c \
+	%D%/placement_rules.c \
+	%D%/placement_scotch.c \
 	%D%/planner.c \
 	%D%/planner.h \
 	%D%/ports.c \
@@ -28,6 +33,9 @@ libmodels_a_SOURCES = \
 	%D%/sensitivity.h \
 	%D%/shape.c \
 	%D%/simulate.c \
-	%D%/simulate.h
+	%D%/simulate.h \
+	%D%/traffic.c \
+	%D%/traffic.h
+libmodels_a_CPPFLAGS = $(AM_CPPFLAGS) $(SCOTCH_CPPFLAGS)
 EXTRA_DIST += %D%/data/LICENCES.txt %D%/data/README.md \
 	%D%/data/attention.csv

@@ -17,9 +17,9 @@
 static void make_places(struct simulation *sim)
 {
     const struct machine *m = sim->m;
+    int64_t slots = machine_slots(m);
 
-    sim->places = m->devices ? m->devices : m->graph ? m->graph->n_slots
-        : sim->ranks;
+    sim->places = slots ? slots : sim->ranks;
     sim->residents = xcalloc((size_t)sim->places, sizeof *sim->residents);
     for (int64_t i = 0; i < sim->places; i++)
         sim->residents[i] = -1;

@@ -89,6 +89,7 @@ typedef int (*stage_fn)(struct session *s, struct error *e);
 extern const stage_fn run_stages[];     /* NULL last */
 
 /* Where ranks work (run_place.c). */
+int renumber(struct session *s, struct error *e);
 int join_node(struct session *s, struct error *e);
 int see_devices(struct session *s, struct error *e);
 int open_device(struct session *s, struct error *e);

@@ -12,17 +12,41 @@
 #include <string.h>
 #include <unistd.h>
 
-int join_node(struct session *s, struct error *e)
+/* run.slots: the launcher's processes are on the slots in their order; a rank
+ * is the process on its slot. */
+int renumber(struct session *s, struct error *e)
 {
-    int leader = s->rank, cores = topo_cores();
+    const int32_t *slots = s->scenario->slots;
+    int key = s->rank;
 
     (void)e;
-    MPI_Comm_split_type(s->comm, MPI_COMM_TYPE_SHARED, s->rank, MPI_INFO_NULL,
+    if (!slots)
+        return 0;
+    for (int r = 0; r < s->ranks; r++) {
+        int before = 0;
+        for (int k = 0; k < s->ranks; k++)
+            before += slots[k] < slots[r];
+        if (before == s->rank)
+            key = r;
+    }
+    MPI_Comm_split(MPI_COMM_WORLD, 0, key, &s->comm);
+    MPI_Comm_rank(s->comm, &s->rank);
+    return 0;
+}
+
+int join_node(struct session *s, struct error *e)
+{
+    int process, first = s->rank, cores = topo_cores();
+
+    (void)e;
+    /* In the launcher's order: that of cores and devices. */
+    MPI_Comm_rank(MPI_COMM_WORLD, &process);
+    MPI_Comm_split_type(s->comm, MPI_COMM_TYPE_SHARED, process, MPI_INFO_NULL,
                         &s->node);
     MPI_Comm_rank(s->node, &s->node_rank);
     MPI_Comm_size(s->node, &s->node_ranks);
-    MPI_Bcast(&leader, 1, MPI_INT, 0, s->node);
-    s->near_zero = leader == 0;
+    MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, s->node);
+    s->near_zero = first == 0;
     if (s->rank == 0 && s->node_ranks > cores)
         fprintf(stderr, "spar: %d ranks share %d core%s: oversubscribed, "
                 "measured times say little\n", s->node_ranks, cores,
@@ -122,14 +146,14 @@ static void describe(struct session *s, char *text, size_t size)
              *s->near.nic ? ", nearest network " : "", s->near.nic);
 }
 
-/* Rank 0 tells of its host. */
+/* One process tells of the host of rank 0. */
 static void tell(const struct session *s, const char *mine, size_t size)
 {
     char *all = s->node_rank ? NULL : xcalloc((size_t)s->node_ranks, size);
 
     MPI_Gather(mine, (int)size, MPI_CHAR, all, (int)size, MPI_CHAR, 0,
                s->node);
-    for (int r = 0; s->rank == 0 && r < s->node_ranks; r++)
+    for (int r = 0; all && s->near_zero && r < s->node_ranks; r++)
         fprintf(stderr, "spar: %s\n", all + (size_t)r * size);
     free(all);
 }
@@ -158,10 +182,12 @@ int share_device(struct session *s, struct error *e)
 int gather_places(struct session *s, struct error *e)
 {
     struct slurm_job job;
+    int process;
     char host[64] = "", place[256] = "";
 
     gethostname(host, sizeof host - 1);
-    if (slurm_job(&job) && job.place && job.rank == s->rank)
+    MPI_Comm_rank(MPI_COMM_WORLD, &process);
+    if (slurm_job(&job) && job.place && job.rank == process)
         snprintf(place, sizeof place, "%s", job.place);
     if (s->rank == 0) {
         s->hosts = xcalloc((size_t)s->ranks, sizeof *s->hosts);

@@ -266,8 +266,8 @@ static int check_memory(struct session *s, struct error *e)
 }
 
 const stage_fn run_stages[] = {
-    read_scenario, check_ranks, read_input, find_kernel, find_transport,
-    make_plans, find_machine, check_outputs, join_node, see_devices,
-    open_device, share_device, match_machine, check_memory, make_folder,
-    gather_places, open_spool, NULL
+    read_scenario, check_ranks, renumber, read_input, find_kernel,
+    find_transport, make_plans, find_machine, check_outputs, join_node,
+    see_devices, open_device, share_device, match_machine, check_memory,
+    make_folder, gather_places, open_spool, NULL
 };

@@ -26,7 +26,9 @@ void entry_describe(struct session *s, int64_t index)
                              s->ranks);
     if (s->machine)
         x->predicted = predict_seconds(built, s->ranks, s->machine,
-                                       s->kernel->name);
+                                       s->kernel->name,
+                                       scenario_slots(s->scenario,
+                                                      s->machine));
     for (int32_t r = 0; r < s->ranks; r++)
         schedule_destroy(all[r]);
     free(all);

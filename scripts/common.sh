@@ -9,7 +9,8 @@ say() { printf '== %s\n' "$*"; }
 stop() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
 packages="gcc g++ make autoconf automake pkg-config mpich libmpich-dev
-    libhwloc-dev libopenblas-dev libhdf5-dev libyaml-dev libcmocka-dev"
+    libhwloc-dev libopenblas-dev libhdf5-dev libyaml-dev libcmocka-dev
+    libscotch-dev"
 
 installed() {
     dpkg-query -W -f '${Status}' "$1" 2> /dev/null | grep -q 'ok installed'

@@ -23,7 +23,7 @@ unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
 	%D%/lower.t %D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
-	%D%/mutation_hand.t %D%/options.t %D%/oracle.t %D%/position.t \
+	%D%/mutation_hand.t %D%/options.t %D%/oracle.t %D%/placement.t %D%/position.t \
 	%D%/reader.t %D%/reduce.t %D%/report.t %D%/ring_options.t %D%/rsa_star.t \
 	%D%/scenario.t %D%/scenario_attention.t %D%/schedule.t %D%/session.t \
 	%D%/simulate.t %D%/simulate_device.t %D%/simulate_family.t \
@@ -35,7 +35,7 @@ rank_tests = %D%/agree.mpi %D%/execute.mpi %D%/limits.mpi %D%/transport.mpi
 gpu_tests = %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/device.t \
 	%D%/faults.sh %D%/transport.mpi
 shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
-	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/tables.sh %D%/slurm.sh \
+	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/place.sh %D%/slurm.sh %D%/tables.sh \
 	%D%/topo.sh
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
@@ -76,6 +76,7 @@ endif
 %C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h
 %C%_kernel_scores_t_SOURCES = %D%/kernel_scores_test.c %D%/kernel_tensor.h
 %C%_kernel_segment_t_SOURCES = %D%/kernel_segment_test.c %D%/kernel_tensor.h
+%C%_placement_t_SOURCES = %D%/placement_test.c %D%/simulate_machine.h
 %C%_flow_t_SOURCES = %D%/flow_test.c %D%/simulate_bench.h \
 	%D%/simulate_machine.h
 %C%_estimate_t_SOURCES = %D%/estimate_test.c

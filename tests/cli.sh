@@ -39,7 +39,7 @@ else
 fi
 
 # ---- Help and version
-for c in list show check run sim compare trace calibrate topo plan; do
+for c in list show check run sim compare trace calibrate topo plan place; do
     spar $c --help && says out "^Usage: spar $c" && says out '^Options:' &&
         says out ' --help ' && silent err
     point "$c --help"

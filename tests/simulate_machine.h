@@ -91,11 +91,9 @@ static struct simulate_result simulate_with(const struct job *job,
     return r;
 }
 
-static struct simulate_result simulate_plan(const struct job *job,
-                                            const char *strategy,
-                                            enum layout layout, int32_t ranks,
-                                            const struct machine *m,
-                                            const char *network)
+static inline struct simulate_result simulate_plan(
+    const struct job *job, const char *strategy, enum layout layout,
+    int32_t ranks, const struct machine *m, const char *network)
 {
     struct strategy_options options = { .layout = layout, .block = 1 };
 

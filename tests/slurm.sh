@@ -45,4 +45,40 @@ submit -N 3 -w 'node[1,3-4]' "$scripts/run.sbatch" "$temporary/small.yaml" &&
     says '^  rank 0 on .*, spine\.leaf1\.node1$' &&
     says '^  rank 2 on .*, spine\.leaf2\.node4$'
 point "run.sbatch: nodes and switches in the trace"
+
+# The unit machine's kernels, on the nodes of this Slurm.
+{
+    grep -v '^cores:' "$srcdir/scenarios/machines/unit.yaml"
+    cat << 'END'
+cluster:
+  links: {memory: {usable: 10 GB/s}, pcie: {usable: 4 GB/s},
+          network: {usable: 1 GB/s}}
+  hosts:
+    - {names: 'node[1-4]', sockets: 1, cores: 4, nics: [{on: socket0}]}
+  fabric: {kind: leaf-spine, hosts_per_leaf: 2, spines: 1, taper: 2}
+END
+} > "$temporary/four.yaml"
+sed -i "s/^machine: .*/machine: four.yaml/" "$temporary/small.yaml"
+# A mesh that is numbered in the one way and better placed in the other.
+sed -i 's/^  - .*/  - {name: 2d, head: 2, placement: context-first}/' \
+    "$temporary/small.yaml"
+# there: each rank is on the host that the job's file of hosts has for it.
+there() {
+    [ "$(cat "$temporary"/spar-*.hosts | sort | uniq -c | grep -c '^ *2 ')" \
+        = 3 ] || return 1
+    rank=0
+    for host in $(cat "$temporary"/spar-*.hosts); do
+        says "^  rank $rank on .*\\.$host\$" || return 1
+        rank=$((rank + 1))
+    done
+    [ "$rank" = 6 ]
+}
+for BY in slots hosts; do
+    export BY
+    rm -f "$temporary"/spar-*.hosts
+    submit -N 3 --ntasks-per-node=2 -w 'node[1-3]' "$scripts/placed.sbatch" \
+        "$temporary/small.yaml" --set job.sequence=3000 &&
+        says '^head-first .* +[1-9][0-9.]* %' && says '^2d .* passed ' && there
+    point "placed.sbatch: ranks are where they were to be, by $BY"
+done
 echo "1..$n"

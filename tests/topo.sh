@@ -79,6 +79,35 @@ for i, (x, y) in enumerate(boxes):
         "$temporary/out" 2>> "$temporary/err"
     point "SVG: boxes within the picture, none over another"
 fi
+# ---- Traffic: what LoongTrain's double ring changes
+traffic() { spar topo --traffic "$srcdir/scenarios/loongtrain-64.yaml" "$@"; }
+traffic && says '^traffic .*: ring on 64 ranks, layout: zigzag$' &&
+    says '^  box7  *0 B/2\.114 GB  0 B  0 B  2\.114 GB/0 B$'
+point "traffic: a ring by two of four interfaces"
+traffic --entry 1 &&
+    says '^  box7  *469\.8 MB  469\.8 MB  469\.8 MB  469\.8 MB$'
+point "traffic: a double ring by all"
+traffic --entry 3 && says '^network .* 117\.4 MB$'
+point "traffic: context-first"
+if command -v python3 > /dev/null; then
+    traffic --format json && python3 -c 'import json, sys
+x = json.load(open(sys.argv[1]))
+assert x["traffic"] == "ring on 64 ranks, layout: zigzag"
+sent = sum(e["bytes"] + e["bytes_back"] for e in x["edges"]
+           if e["type"] == "network")
+assert sent == 2 * 8 * 63 * 2 * 2048 * 32 * 128 * 2' "$temporary/out" \
+        2>> "$temporary/err"
+    point "traffic: JSON, each hop across once out, once in"
+    traffic --format svg && python3 -c 'import sys
+import xml.etree.ElementTree as tree
+text = [t.text for t in tree.parse(sys.argv[1]).getroot().iter(
+    "{http://www.w3.org/2000/svg}text")]
+assert text.count("2.114 GB") == 8 and text.count("0 B") == 8' \
+        "$temporary/out" 2>> "$temporary/err"
+    point "traffic: SVG, of the four hosts shown"
+fi
+traffic --format dot && [ "$(grep -c 'penwidth=6\.5' "$temporary/out")" != 0 ]
+point "traffic: dot"
 spar topo unit-cluster --format dot &&
     [ "$(grep -c ' -- ' "$temporary/out")" = 38 ] &&
     [ "$(grep -c shape= "$temporary/out")" = 28 ]

@@ -7,6 +7,7 @@
 
 #include "base/yaml.h"
 #include "topo/graph.h"
+#include "topo/hostlist.h"
 
 #include <stdio.h>
 
@@ -37,6 +38,7 @@ enum nvlink { NVLINK_NONE, NVLINK_PAIRS, NVLINK_MESH, NVLINK_SWITCH };
 struct cluster_host {
     char name[24];
     int64_t count;
+    struct names names;         /* of its hosts; none: name and number */
     int sockets;
     int cores, caches;          /* of a socket */
     int nvlink;                 /* enum nvlink */

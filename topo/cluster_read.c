@@ -205,19 +205,46 @@ static int read_tree(struct yaml *y, int map, const char *key,
     return 0;
 }
 
+/* names, in Slurm's way, give the number, too. */
+static int read_names(struct yaml *y, int map, const char *key,
+                      struct cluster_host *h, struct error *e)
+{
+    int node = yaml_get(y, map, "names");
+    struct error why = { 0 };
+    char *list = NULL, full[160];
+
+    machine_join(full, sizeof full, key, "names");
+    int rc = yaml_string(y, node, full, &list, e);
+    if (rc == 0 && list && hostlist_expand(list, &h->names, &why) != 0)
+        rc = yaml_fail(y, node, full, e, "%s", why.text);
+    free(list);
+    if (rc != 0 || h->names.n == 0)
+        return rc;
+    if (yaml_get(y, map, "count") && h->count != h->names.n)
+        return yaml_fail(y, node, full, e, "of %d hosts, count is %d",
+                         (int)h->names.n, (int)h->count);
+    h->count = h->names.n;
+    for (int64_t i = 0; i < h->names.n; i++)
+        if (strlen(h->names.items[i]) >= sizeof ((struct graph_host *)0)->name)
+            return yaml_fail(y, node, full, e, "\"%s\" is too long",
+                             h->names.items[i]);
+    return 0;
+}
+
 static int read_host(struct yaml *y, int map, const char *key,
                      const struct cluster *c, struct cluster_host *h,
                      struct error *e)
 {
-    static const char *const others[] = { "nvlink", "switches", "gpus", "nics",
-                                          "links", NULL };
+    static const char *const others[] = { "names", "nvlink", "switches",
+                                          "gpus", "nics", "links", NULL };
     char full[160];
 
     *h = (struct cluster_host){ .name = "host", .count = 1,
                                 .nvlink_hosts = 1 };
     memcpy(h->links, c->links, sizeof h->links);
     if (machine_read_fields(y, map, key, cluster_host_fields, no_fields,
-                            others, h, e) != 0)
+                            others, h, e) != 0
+        || read_names(y, map, key, h, e) != 0)
         return -1;
     machine_join(full, sizeof full, key, "nvlink");
     if (yaml_word(y, yaml_get(y, map, "nvlink"), full, nvlink_words,
@@ -333,6 +360,7 @@ void cluster_clear(struct cluster *c)
         free(c->hosts[i].switches.items);
         free(c->hosts[i].gpus.items);
         free(c->hosts[i].nics.items);
+        names_clear(&c->hosts[i].names);
     }
     free(c->hosts);
 }

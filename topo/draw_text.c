@@ -24,6 +24,21 @@ const char *draw_rate(const struct edge *edge, char *text, size_t size)
                           size);
 }
 
+double draw_load(const struct drawing *d, int64_t edge)
+{
+    return fmax(d->bytes[graph_resource(d->g, (int32_t)(2 * edge))],
+                d->bytes[graph_resource(d->g, (int32_t)(2 * edge + 1))]);
+}
+
+double draw_most(const struct drawing *d)
+{
+    double most = 0;
+
+    for (int64_t i = 0; i < d->g->n_edges; i++)
+        most = fmax(most, draw_load(d, i));
+    return most;
+}
+
 /* ---- Tree ---------------------------------------------------------------- */
 
 /* The edge to what a vertex hangs on. */
@@ -232,6 +247,72 @@ static void print_matrix(const struct drawing *d, FILE *out)
         }
 }
 
+/* ---- Traffic ------------------------------------------------------------- */
+
+/* Bytes of an edge from its ends: of a network interface, out and in. */
+static void print_bytes(const struct drawing *d, FILE *out, int64_t edge)
+{
+    const struct edge *x = &d->g->edges[edge];
+    int out_of = d->g->vertices[x->end[1]].kind == VERTEX_NIC;
+    char a[32], b[32];
+    double ways[2];
+
+    for (int k = 0; k < 2; k++)
+        ways[k] = d->bytes[graph_resource(d->g, (int32_t)(2 * edge + k))];
+    quantity_print(ways[out_of], "B", a, sizeof a);
+    quantity_print(ways[!out_of], "B", b, sizeof b);
+    if (strcmp(a, b) == 0)
+        fprintf(out, "  %s", a);
+    else
+        fprintf(out, "  %s/%s", a, b);
+}
+
+/* Each host's network interfaces in a line. */
+static void print_interfaces(const struct drawing *d, FILE *out)
+{
+    const struct graph *g = d->g;
+
+    for (int32_t h = 0; h < g->n_hosts; h++) {
+        int any = 0;
+        for (int64_t i = 0; i < g->n_edges; i++) {
+            const struct edge *x = &g->edges[i];
+            if (x->type != EDGE_NETWORK || (g->vertices[x->end[0]].host != h
+                                            && g->vertices[x->end[1]].host
+                                            != h))
+                continue;
+            if (!any++)
+                fprintf(out, "  %-8s", g->hosts[h].name);
+            print_bytes(d, out, i);
+        }
+        if (any)
+            putc('\n', out);
+    }
+}
+
+static void print_traffic(const struct drawing *d, FILE *out)
+{
+    fprintf(out, "\n%-9s %12s %12s %12s  of links, the busier direction: %s\n",
+            "traffic", "all", "mean", "most", d->traffic);
+    for (int t = 0; t < EDGE_TYPES; t++) {
+        double sum = 0, most = 0;
+        int64_t n = 0;
+        char a[32], b[32], c[32];
+        for (int64_t i = 0; i < d->g->n_edges; i++)
+            if ((int)d->g->edges[i].type == t) {
+                sum += draw_load(d, i);
+                most = fmax(most, draw_load(d, i));
+                n++;
+            }
+        if (n > 0)
+            fprintf(out, "%-9s %12s %12s %12s\n", edge_names[t],
+                    quantity_print(sum, "B", a, sizeof a),
+                    quantity_print(sum / (double)n, "B", b, sizeof b),
+                    quantity_print(most, "B", c, sizeof c));
+    }
+    fputs("network interfaces, out/in where these differ:\n", out);
+    print_interfaces(d, out);
+}
+
 void draw_text(const struct drawing *d, FILE *out)
 {
     const struct survey *s = d->survey;
@@ -245,6 +326,8 @@ void draw_text(const struct drawing *d, FILE *out)
     print_hosts(d->g, out);
     print_fabric(d->g, out);
     print_links(d->g, out);
+    if (d->bytes)
+        print_traffic(d, out);
     print_classes(d, out);
     print_matrix(d, out);
     if (d->g->n_slots > 1)

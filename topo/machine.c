@@ -285,6 +285,11 @@ const struct link *machine_link(const struct machine *m,
     return m->classes[class].n ? &m->classes[class] : &m->link;
 }
 
+int64_t machine_slots(const struct machine *m)
+{
+    return m->devices ? m->devices : m->graph ? m->graph->n_slots : 0;
+}
+
 char *machine_local_path(void)
 {
     const char *local = getenv("SPAR_LOCAL"), *home = getenv("HOME");

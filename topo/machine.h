@@ -186,6 +186,9 @@ char *machine_local_path(void);
 int machine_write(const struct machine *m, FILE *out);
 void machine_destroy(struct machine *m);
 
+/* Where ranks can be: devices, or slots of the graph; 0: as many as ranks. */
+int64_t machine_slots(const struct machine *m);
+
 /* 0, or -1 and *e if the machine cannot time `op` for `kernel`. */
 int machine_has_surface(const struct machine *m, const char *op,
                         const char *kernel, struct error *e);

@@ -9,6 +9,7 @@ libcli_a_SOURCES = \
 	%D%/cmd_compare.c \
 	%D%/cmd_import.c \
 	%D%/cmd_list.c \
+	%D%/cmd_place.c \
 	%D%/cmd_plan.c \
 	%D%/cmd_run.c \
 	%D%/cmd_show.c \
@@ -20,8 +21,12 @@ libcli_a_SOURCES = \
 	%D%/list.h \
 	%D%/list_costs.c \
 	%D%/list_support.c \
+	%D%/loads.c \
+	%D%/loads.h \
 	%D%/output.c \
 	%D%/output.h \
+	%D%/place_report.c \
+	%D%/place_report.h \
 	%D%/plan_emit.c \
 	%D%/plan_report.c \
 	%D%/plan_report.h \
@@ -42,6 +47,7 @@ libcli_a_SOURCES = \
 	%D%/scenario_internal.h \
 	%D%/scenario_job.c \
 	%D%/scenario_machine.c \
+	%D%/scenario_slots.c \
 	%D%/scenario_strategies.c \
 	%D%/validate.h \
 	%D%/validate_attention.c \
@@ -57,7 +63,7 @@ libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 # In link order: users before what they use.
 local_archives = libmodels.a librun.a libstrategy.a libschedule.a libjob.a \
 	libkernel.a libtopo.a libtrace.a libbase.a
-local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS)
+local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS) $(SCOTCH_LIBS)
 if HAVE_CUDNN
 local_libs += $(CUDNN_LIBS)
 endif

@@ -184,6 +184,7 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
     struct planned *n = &m->entries[i];
     struct simulate_options o = { .network = m->network,
                                   .kernel = m->scenario->kernel,
+                                  .slots = m->scenario->slots,
                                   .entry = (int32_t)i, .record = 1 };
     struct result_row *row = &m->rows[i];
     struct simulate_result r;
@@ -282,8 +283,11 @@ static int sim_scenario(struct scenario *s, const struct call *call,
     struct sim m;
     int rc = 0;
 
-    if (!machine)
+    if (!machine || scenario_check_slots(s, machine, e)) {
+        machine_destroy(machine);
+        free(text);
         return -1;
+    }
     sim_init(&m, s, machine, o->network);
     m.lowered = o->lowered;
     for (int64_t i = 0; i < m.n && !rc; i++)

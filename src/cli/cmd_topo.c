@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "cli/command.h"
-#include "cli/scenario.h"
+#include "cli/loads.h"
 
 #include "topo/draw.h"
 #include "topo/machine.h"
@@ -16,6 +16,8 @@
 
 struct topo_options {
     int format;
+    const char *traffic;
+    int64_t entry;
 };
 
 static const char *const words[] = { "text", "json", "dot", "svg", NULL };
@@ -26,6 +28,10 @@ static void (*const draw[])(const struct drawing *d, FILE *out) = {
 static const struct option_row topo_rows[] = {
     { "format", 0, OPTION_WORD, offsetof(struct topo_options, format),
       "text|json|dot|svg", 0, 0, words, "what to print (text)" },
+    { "traffic", 0, OPTION_STRING, offsetof(struct topo_options, traffic),
+      "SCENARIO", 0, 0, NULL, "what it puts on the links of its machine" },
+    { "entry", 0, OPTION_INT, offsetof(struct topo_options, entry), "N", 0,
+      1 << 20, NULL, "with --traffic: of the scenario's strategies (0)" },
     ROW_END
 };
 
@@ -64,26 +70,70 @@ static struct graph *read_machine(const char *name, struct error *e)
     return g;
 }
 
-static int draw_machine(const char *name, int format, struct error *e)
+static int draw_graph(struct graph *g, const char *name, int format,
+                      const double *bytes, const char *traffic)
 {
-    struct graph *g = read_machine(name, e);
     struct survey s;
 
-    if (!g)
-        return -1;
     if (!*g->name)
         snprintf(g->name, sizeof g->name, "%s", name);
     survey(g, &s);
-    draw[format](&(struct drawing){ g, &s }, stdout);
+    draw[format](&(struct drawing){ g, &s, bytes, traffic }, stdout);
     survey_clear(&s);
-    graph_destroy(g);
     return SPAR_OK;
+}
+
+static int draw_machine(const char *name, int format, struct error *e)
+{
+    struct graph *g = read_machine(name, e);
+
+    if (!g)
+        return -1;
+    int rc = draw_graph(g, name, format, NULL, NULL);
+    graph_destroy(g);
+    return rc;
+}
+
+static int draw_loaded(struct scenario *s, const struct topo_options *o,
+                       struct error *e)
+{
+    struct machine *m = scenario_machine(s, NULL, e);
+    double *bytes = m ? scenario_loads(s, m, o->entry, e) : NULL;
+
+    if (bytes) {
+        const struct scenario_strategy *x = &s->strategies[o->entry];
+        char options[160];
+        options_text(x->strategy, &x->options, options, sizeof options);
+        char *traffic = xasprintf("%s on %lld ranks%s%s", x->strategy->name,
+                                  (long long)s->ranks, *options ? ", " : "",
+                                  options);
+        draw_graph(m->graph, m->name, o->format, bytes, traffic);
+        free(traffic);
+    }
+    int rc = bytes ? SPAR_OK : -1;
+    machine_destroy(m);
+    free(bytes);
+    return rc;
+}
+
+static int draw_traffic(const struct topo_options *o, struct error *e)
+{
+    struct scenario *s = scenario_load(o->traffic, NULL, 0, e);
+    int rc = s && !scenario_need_ranks(s, e) ? draw_loaded(s, o, e) : -1;
+
+    scenario_destroy(s);
+    return rc;
 }
 
 static int topo_exec(const struct call *call, struct error *e)
 {
     const struct topo_options *o = call->options;
 
+    if (o->traffic && call->n_operands)
+        return fail_usage(e, "topo: --traffic takes the scenario's machine, no "
+                          "other");
+    if (o->traffic)
+        return draw_traffic(o, e);
     if (call->n_operands)
         return draw_machine(call->operands[0], o->format, e);
     if (o->format != FORMAT_TEXT && o->format != FORMAT_JSON)

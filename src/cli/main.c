@@ -21,7 +21,7 @@ static const struct command *const commands[] = {
     &command_import,
     &command_validate,
     &command_topo,
-    &command_plan,
+    &command_plan, &command_place,
     NULL
 };
 

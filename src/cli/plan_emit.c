@@ -75,7 +75,7 @@ static int set_answer(struct scenario *s, const struct answer *a,
 {
     char *list = entries_text(a, entries);
     char *ranks = xasprintf("%lld", (long long)s->ranks);
-    int rc = set_files(s, e) || set(s, "run.ranks", ranks, e)
+    int rc = set(s, "run.ranks", ranks, e)
         || set(s, "strategies", list, e) ? -1 : 0;
 
     free(list);
@@ -86,7 +86,13 @@ static int set_answer(struct scenario *s, const struct answer *a,
 int plan_emit(const char *path, struct scenario *s, const struct answer *a,
               int64_t entries, const char *line, struct error *e)
 {
-    if (set_answer(s, a, entries, e))
+    return set_answer(s, a, entries, e) ? -1 : scenario_emit(path, s, line, e);
+}
+
+int scenario_emit(const char *path, struct scenario *s, const char *line,
+                  struct error *e)
+{
+    if (set_files(s, e))
         return -1;
     char *temporary = xasprintf("%s.XXXXXX", path);
     int f = mkstemp(temporary), rc = 0;

@@ -8,10 +8,11 @@
 #include <math.h>
 
 double predict_seconds(const struct schedule *const *schedules, int64_t ranks,
-                       const struct machine *m, const char *kernel)
+                       const struct machine *m, const char *kernel,
+                       const int32_t *slots)
 {
     struct simulate_options o = { .network = network_find("loggp"),
-                                  .kernel = kernel };
+                                  .kernel = kernel, .slots = slots };
     struct simulate_result r;
 
     if (simulate_ready(schedules, ranks, m, kernel, NULL))

@@ -8,8 +8,10 @@
 #include "topo/machine.h"
 
 /* Simulated makespan on `m`, s, with the network model `loggp`; NaN where the
- * machine cannot time what the schedules compute.  `kernel`: run.kernel. */
+ * machine cannot time what the schedules compute.  `kernel`, `slots`: of the
+ * scenario's run. */
 double predict_seconds(const struct schedule *const *schedules, int64_t ranks,
-                       const struct machine *m, const char *kernel);
+                       const struct machine *m, const char *kernel,
+                       const int32_t *slots);
 
 #endif

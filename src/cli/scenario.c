@@ -35,7 +35,7 @@ static int check_kernel(struct yaml *y, int node, const char *name,
 
 static int read_run(struct scenario *s, struct error *e)
 {
-    static const char *const keys[] = { "ranks", "warmups", "repeats", "seed",
+    static const char *const keys[] = { "ranks", "slots", "warmups", "repeats", "seed",
                                         "verify", "kernel", "transport",
                                         "deterministic", NULL };
     struct yaml *y = s->yaml;
@@ -46,6 +46,7 @@ static int read_run(struct scenario *s, struct error *e)
         return -1;
     if (yaml_int(y, yaml_get(y, run, "ranks"), "run.ranks", 1, 1 << 20,
                  &s->ranks, e)
+        || read_slots(s, run, e)
         || yaml_int(y, yaml_get(y, run, "warmups"), "run.warmups", 0, 1000000,
                     &s->warmups, e)
         || yaml_int(y, yaml_get(y, run, "repeats"), "run.repeats", 1, 1000000,
@@ -153,6 +154,7 @@ void scenario_destroy(struct scenario *s)
     free(s->kernel);
     free(s->transport);
     free(s->strategies);
+    free(s->slots);
     free(s->machine);
     free(s->input);
     free(s->json);

@@ -8,6 +8,7 @@
 #include "job/job.h"
 #include "run/verify.h"
 #include "strategy/strategy.h"
+#include "topo/machine.h"
 #include "trace/trace.h"
 
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct scenario {
     struct job job;             /* complete once `ready` */
     int ready;                  /* 0: scenario_apply_input() is still due */
     int64_t ranks;              /* 0: not given */
+    int32_t *slots;             /* [ranks] where each works; NULL: in order */
     int64_t warmups, repeats;
     int64_t seed;
     enum verify_mode verify;
@@ -84,11 +86,23 @@ void print_variant(FILE *out, const struct scenario_strategy *s);
 /* Refuse a scenario without run.ranks (check, show, sim). */
 int scenario_need_ranks(struct scenario *s, struct error *e);
 
+/* run.slots, where the machine has them; else NULL. */
+const int32_t *scenario_slots(const struct scenario *s,
+                              const struct machine *m);
+/* Refuse run.slots that the machine does not have. */
+int scenario_check_slots(struct scenario *s, const struct machine *m,
+                         struct error *e);
+
 /* Text of kind/NAME.yaml ("transformers", "machines") in $SPAR_DATA, the source
  * tree, the installed data; or of the file NAME, if it has a slash or ends in
  * .yaml, beside `from`.  *found: its path. The caller frees both. */
 char *scenario_data(const char *kind, const char *name, const char *from,
                     char **found, size_t *size, struct error *e);
+
+/* Write the scenario as its tree now is, made by the command `line`: presets by
+ * name, files by their whole path; whole or not at all. */
+int scenario_emit(const char *path, struct scenario *s, const char *line,
+                  struct error *e);
 
 /* The whole path of a transformer or machine that is a file, seen from the
  * scenario `from`; NULL: a preset.  The caller frees it. */

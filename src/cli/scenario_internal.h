@@ -15,6 +15,8 @@ int read_attention_keys(struct scenario *s, int job, struct error *e);
 int finish_slopes(struct scenario *s, struct error *e);
 /* The machine, whose changes are read again by scenario_machine(). */
 int read_machine_key(struct scenario *s, struct error *e);
+/* Of the mapping `run`, after its ranks. */
+int read_slots(struct scenario *s, int run, struct error *e);
 int read_strategies(struct scenario *s, struct error *e);
 /* As yaml_set(), of a scenario's tree. */
 int scenario_assign(struct yaml *y, const char *set, struct error *e);
