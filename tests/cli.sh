@@ -178,6 +178,9 @@ spar plan "$scenarios/plan-l20.yaml" --format json --emit "$temporary/l.yaml" &&
     p["interval_s"][0] < p["predicted_s"] < p["interval_s"][1]
     for p in x["plans"])'
 point "plan on a cluster: bytes by class, intervals"
+spar plan "$scenarios/plan-l20.yaml" && says out '^placement: '
+point "plan on a cluster: placement"
+spar plan "$scenarios/plan-l20.yaml" --format json > /dev/null
 cp "$temporary/out" "$temporary/plan.json"
 spar sim "$temporary/l.yaml" --network flow --format json -o "$temporary/c.h5" &&
     json '[x[0]["predicted_s"], x[0]["schedule_hash"]] == [json.load(open(

@@ -80,8 +80,9 @@ static struct machine *make_machine(void)
 static struct question make_question(const struct job *job, int n,
                                      const struct machine *m)
 {
-    return (struct question){ job, jobs[n].ranks, m, "auto",
-                              network_find("loggp"), 0 };
+    return (struct question){ .job = job, .ranks = jobs[n].ranks,
+                              .machine = m, .kernel = "auto",
+                              .network = network_find("loggp") };
 }
 
 /* Everything simulated: no candidate is left out. */

@@ -20,7 +20,7 @@ struct plan_options {
     const char *emit, *memory, *output, *measured;
 };
 
-enum { AS_FITS = -1, SIMULATED = 16 };
+enum { AS_FITS = -1, SIMULATED = 16, PLACE_OPS = 100000 };
 
 static const char *const network_words[] = { "auto", "ideal", "loggp", "flow",
                                              NULL };
@@ -121,6 +121,8 @@ static int find(struct scenario *s, const struct plan_options *o,
 
     free(list);
     if (!rc)
+        rc = planner_place(a, r->question, PLACE_OPS, e);
+    if (!rc)
         sensitivity_find(r->sensitivity, a, r->question, m);
     return rc;
 }
@@ -146,7 +148,8 @@ static int plan_scenario(struct scenario *s, const struct call *call,
 {
     const struct plan_options *o = call->options;
     struct machine *machine = scenario_machine(s, NULL, e);
-    struct question q = { &s->job, s->ranks, machine, s->kernel, NULL, 0 };
+    struct question q = { .job = &s->job, .ranks = s->ranks,
+                          .machine = machine, .kernel = s->kernel };
     struct answer a = { 0 };
     struct sensitivity depends = { 0 };
     struct plan_report r = { s, &q, &a, &depends, 0, o->reserve };
@@ -155,6 +158,7 @@ static int plan_scenario(struct scenario *s, const struct call *call,
         return -1;
     struct anchor kept = { 0 };
     q.network = network_of(o, machine);
+    q.slots = scenario_slots(s, machine);
     int rc = capacity(o, &q, &r.capacity, e) ? -1
         : keep_measured(o, &kept, machine, s->kernel, e);
     anchor_apply(&kept, machine);

@@ -358,10 +358,12 @@ static int ask(struct walk *k, struct scenario *s, char *const *sets,
 {
     if (scenario_need_ranks(s, e) || point_machine(k, s, sets, e))
         return -1;
-    struct question q = { &s->job, s->ranks, k->machine, s->kernel,
-                          k->q->network ? k->q->network
-                          : network_find(k->machine->graph ? "flow" : "loggp"),
-                          limit(k, s->ranks) };
+    struct question q = {
+        .job = &s->job, .ranks = s->ranks, .machine = k->machine,
+        .kernel = s->kernel, .memory = limit(k, s->ranks),
+        .network = k->q->network ? k->q->network
+        : network_find(k->machine->graph ? "flow" : "loggp")
+    };
     if (!k->q->simulate && estimate_point(k, &q, point))
         return 0;
     return simulate_point(k, &q, point, e);
