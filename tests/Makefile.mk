@@ -35,7 +35,8 @@ rank_tests = %D%/agree.mpi %D%/execute.mpi %D%/limits.mpi %D%/transport.mpi
 gpu_tests = %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/device.t \
 	%D%/faults.sh %D%/transport.mpi
 shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
-	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/place.sh %D%/slurm.sh %D%/tables.sh \
+	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/place.sh %D%/tables.sh \
+	%D%/slurm.sh \
 	%D%/topo.sh
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
