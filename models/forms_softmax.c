@@ -210,8 +210,8 @@ static void queries_pass(struct scene *c)
               + results_more(c, BACKWARD, sums / 4, 0) : 0, 7);
     if (hops > 0)
         add_tail(c, moves[1]);
-    c->scratch[BACKWARD] += turns_held(c, hops) * (moves[0].bytes / part + 2 * dq)
-        + dq + delta_memory(c)
+    c->scratch[BACKWARD] += turns_held(c, hops)
+        * (moves[0].bytes / part + 2 * dq) + dq + delta_memory(c)
         + (dtype_of(c) == DTYPE_FP32 ? 0
            : sums + c->rows * q_bytes(c, DTYPE_FP32));
 }
