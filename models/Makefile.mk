@@ -32,6 +32,7 @@ libmodels_a_SOURCES = \
 	%D%/placement_scotch.c \
 	%D%/planner.c \
 	%D%/planner.h \
+	%D%/planner_place.c \
 	%D%/ports.c \
 	%D%/result.c \
 	%D%/sensitivity.c \

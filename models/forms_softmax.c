@@ -9,7 +9,13 @@
 
 #include <math.h>
 
-enum { TURNS = 2, PARTS_HELD = 8 };     /* options.turns; PARTS of parts.h */
+enum { PARTS_HELD = 8 };        /* PARTS of parts.h */
+
+/* options.turns where nothing waits for a buffer; of many ranks untried. */
+static double turns(const struct scene *c)
+{
+    return c->f->ranks > 64 ? 3 : 2;
+}
 
 static enum dtype dtype_of(const struct scene *c)
 {
@@ -161,9 +167,9 @@ static double ring_hops(const struct scene *c)
     return (double)(c->o->needed ? c->p->reach : c->members) - 1;
 }
 
-static double turns_held(double hops)
+static double turns_held(const struct scene *c, double hops)
 {
-    return fmin(hops, TURNS);
+    return fmin(hops, turns(c));
 }
 
 /* K, V circulate; in backward dK, dV one step behind. */
@@ -181,10 +187,10 @@ static void keys_pass(struct scene *c, int pass)
     add_steps(c, pass, moves, 1 + pass, hops, more, pass ? 7 : 3);
     if (pass == BACKWARD && hops > 0)
         add_tail(c, moves[1]);
-    c->scratch[pass] += turns_held(hops) * moves[0].bytes / part
+    c->scratch[pass] += turns_held(c, hops) * moves[0].bytes / part
         + parts_memory(c, pass);
     if (pass == BACKWARD)
-        c->scratch[pass] += (turns_held(hops) + 1) * home + delta_memory(c);
+        c->scratch[pass] += (turns_held(c, hops) + 1) * home + delta_memory(c);
 }
 
 /* Q, dO, lse, delta circulate, dQ one step behind; dK, dV stay. */
@@ -204,8 +210,8 @@ static void queries_pass(struct scene *c)
               + results_more(c, BACKWARD, sums / 4, 0) : 0, 7);
     if (hops > 0)
         add_tail(c, moves[1]);
-    c->scratch[BACKWARD] += turns_held(hops) * (moves[0].bytes / part + 2 * dq)
-        + dq + delta_memory(c)
+    c->scratch[BACKWARD] += turns_held(c, hops)
+        * (moves[0].bytes / part + 2 * dq) + dq + delta_memory(c)
         + (dtype_of(c) == DTYPE_FP32 ? 0
            : sums + c->rows * q_bytes(c, DTYPE_FP32));
 }
@@ -250,7 +256,7 @@ static void token_form(struct scene *c, int pass)
               6);
     if (hops > 0)
         add_tail(c, moves[1]);
-    c->scratch[pass] += fmin(hops, TURNS + 1) * (there + 2 * back)
+    c->scratch[pass] += fmin(hops, turns(c) + 1) * (there + 2 * back)
         + (dtype_of(c) == DTYPE_FP32 ? 0 : c->rows
            * (pass ? q_bytes(c, DTYPE_FP32) + kv_bytes(c, DTYPE_FP32)
               : o_bytes(c, DTYPE_FP32)))
@@ -316,12 +322,12 @@ void double_ring_pass(struct scene *c, int pass)
         add_tail(c, moves[1]);
         c->e.sent += ((w > 1) * (W * w - 1) + (W > 1) * (W - 1)) * home;
         c->scratch[pass] += delta_memory(c) + home
-            * ((w > 1) * TURNS + (W > 1) * TURNS + 1)
+            * (((w > 1) + (W > 1)) * turns(c) + 1)
             + (dtype_of(c) == DTYPE_FP32 ? 0 : c->rows
                * kv_bytes(c, DTYPE_FP32));
     }
-    c->scratch[pass] += ((w > 1) * turns_held(w - 1)
-                         + (W > 1) * turns_held(W - 1)) * moves[0].bytes
+    c->scratch[pass] += ((w > 1) * turns_held(c, w - 1)
+                         + (W > 1) * turns_held(c, W - 1)) * moves[0].bytes
         + parts_memory(c, pass);
 }
 

@@ -130,6 +130,12 @@ struct port {
 };
 
 enum { TIME_READY, TIME_START, TIME_END };
+/* What is known of a group of ranks for one kind of collective. */
+struct collective_group {
+    int known;
+    int64_t hosts;              /* 0: not of GPUs */
+    struct collective_path path;
+};
 struct simulation {
     const struct machine *m;
     struct simulate_options o;
@@ -160,6 +166,8 @@ struct simulation {
     int32_t *gathered;          /* [groups x CHANNELS] members ready; then, with
                                    ports, those whose slices are under way */
     int64_t collectives[COLLECTIVE_HOWS];
+    int64_t n_groups;           /* times COLLECTIVE_KINDS */
+    struct collective_group *groups;
     double now;
     struct events events;
     struct cost_cache *costs;
@@ -257,7 +265,7 @@ void member_over(struct simulation *sim, struct rank *r, int32_t op);
 
 /* s of all of a collective that is one call of a library, and how that is
  * known; -1: it goes by messages (collective.c). */
-double collective_seconds(const struct simulation *sim,
+double collective_seconds(struct simulation *sim,
                           const struct collective_op *x,
                           enum collective_how *how);
 

@@ -113,7 +113,7 @@ static int contend(struct contender *x, const struct answer *a,
 {
     const struct candidate *c = &x->candidate;
     struct simulate_options o = { .network = q->network, .kernel = q->kernel,
-                                  .links = a->links };
+                                  .links = a->links, .slots = q->slots };
     struct simulate_result r;
     struct plan *p = plan_create(q->job, c->strategy, &c->options,
                                  (int32_t)q->ranks, e);
@@ -141,7 +141,8 @@ static const double large = 200000;
 static double simulated_on(const struct question *q, const struct candidate *c,
                            const struct machine *m)
 {
-    struct simulate_options o = { .network = q->network, .kernel = q->kernel };
+    struct simulate_options o = { .network = q->network, .kernel = q->kernel,
+                                  .slots = q->slots };
     struct simulate_result r;
     struct plan *p = plan_create(q->job, c->strategy, &c->options,
                                  (int32_t)q->ranks, NULL);
@@ -408,6 +409,7 @@ void answer_clear(struct answer *a)
     forms_destroy(a->forms);
     links_destroy(a->links);
     classes_destroy(a->classes);
+    placement_clear(&a->placed);
     free(a->contenders);
     *a = (struct answer){ 0 };
 }

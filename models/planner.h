@@ -6,6 +6,7 @@
 #define SPAR_PLANNER_H
 
 #include "models/candidates.h"
+#include "models/placement.h"
 #include "models/simulate.h"
 
 struct question {
@@ -16,6 +17,7 @@ struct question {
     const struct network_model *network;
     double memory;              /* bytes that a rank's buffers may take; 0: any
                                    number */
+    const int32_t *slots;       /* [ranks] where each works; NULL: in order */
 };
 
 /* Bytes of a rank by the machine: of a device, shared out among its ranks, or
@@ -55,6 +57,7 @@ struct answer {
     struct classes *classes;    /* NULL: the machine has no graph */
     int64_t n, cap;
     struct contender *contenders;       /* by seconds, what fits first */
+    struct placements placed;   /* of the first; n 0: not looked at */
 };
 
 /* Estimate all, simulate about `most` of them, fewer where schedules are large
@@ -64,6 +67,13 @@ struct answer {
  * *e: nothing applies, or the machine cannot time it. */
 int planner_answer(struct answer *a, const struct question *q, int64_t most,
                    const struct candidate *asked, int64_t n, struct error *e);
+/* Where the ranks of the choice work best, with up to about `most_ops`
+ * simulated; nothing is done where the caller has said where, the machine has no
+ * graph, or the schedules are larger. */
+int planner_place(struct answer *a, const struct question *q, double most_ops,
+                  struct error *e);
+/* A placement that beats the order as it is; NULL: none does. */
+const struct placed *answer_placement(const struct answer *a);
 void answer_clear(struct answer *a);
 
 /* That the process has used. */

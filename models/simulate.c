@@ -89,6 +89,7 @@ void simulation_destroy(struct simulation *sim)
     free(sim->marks);
     free(sim->times);
     free(sim->gathered);
+    free(sim->groups);
     free(sim->events.heap);
     free(sim);
 }

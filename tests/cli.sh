@@ -224,6 +224,9 @@ spar plan "$scenarios/plan-l20.yaml" --format json --emit "$temporary/l.yaml" &&
     p["interval_s"][0] < p["predicted_s"] < p["interval_s"][1]
     for p in x["plans"])'
 point "plan on a cluster: bytes by class, intervals"
+spar plan "$scenarios/plan-l20.yaml" && says out '^placement: '
+point "plan on a cluster: placement"
+spar plan "$scenarios/plan-l20.yaml" --format json > /dev/null
 cp "$temporary/out" "$temporary/plan.json"
 spar sim "$temporary/l.yaml" --network flow --format json -o "$temporary/c.h5" &&
     json '[x[0]["predicted_s"], x[0]["schedule_hash"]] == [json.load(open(
@@ -246,11 +249,19 @@ plan --set 'what_if={run.ranks: [2, 4], job.mask: [full, causal],
     "machine.link.bandwidth": "1 MB/s"} and
     any(c["key"] == "machine.link.bandwidth" for c in x["crossovers"])'
 point "plan: what_if, JSON"
-plan --set 'what_if={run.ranks: [2, 4]}' --simulate 2 &&
+plan --set 'what_if={run.ranks: [2, 4]}' --simulate 2 \
+    --set machine.memory=1MB &&
     says out '^2 points: 2 of run.ranks$' && says out ' [1-9][0-9]* simulated' &&
     says out '^crossovers ' && says out '^longest sequence ' &&
     [ -s "$temporary/small.what-if.h5" ]
 point "plan: what_if, text, simulated"
+spar plan "$scenarios/linear-5.yaml" -o "$temporary/w.h5" --format json --set \
+    'what_if={run.ranks: [2, 5], job.sequence: [1024, 4096]}' \
+    --set machine=unit --set machine.memory=1GB &&
+    json 'x["simulated"] > 0 and all(b["seconds"] > 0 and
+    b["strategy"].startswith("lasp") for b in x["best"]) and
+    all(y["tokens"] > 4096 for y in x["longest"])'
+point "plan: what_if without closed forms is simulated"
 spar plan "$scenarios/whatif-10k.yaml" -o "$temporary/w.h5" --format json &&
     json 'x["points"] == 10000 and x["seconds"] < 60 and
     len(x["longest"]) == 10'
@@ -284,6 +295,12 @@ spar run "$small" -o "$temporary/r.h5" --format json \
     json 'not all(s["passed"] for s in x)'
 point "run: failed verification: status 1, one JSON value, no tensors"
 launch=
+plan --measured "$temporary/r.h5" --format json && json 'x["plans"]' &&
+    says err '^kernel times of [0-9]* ops of .*: attend x[0-9.]*, attend_backward'
+point "plan --measured"
+{ plan --measured "$temporary/s.h5"; [ $? = 1 ]; } && silent out &&
+    says err 'simulated'
+point "plan --measured: not of a simulation"
 spar run "$small"; [ $? = 2 ] && silent out && says err 'mpiexec -n 2'
 point "run started alone says how to start it"
 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 spar run "$small"

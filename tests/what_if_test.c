@@ -18,6 +18,8 @@
 #include <cmocka.h>
 
 #include "cli/planned.h"
+#include "cli/records.h"
+#include "models/simulate.h"
 
 static const char text[] =
     "job: {transformer: {heads: 8, kv_heads: 4, head_dim: 64}, sequence: 4096,"
@@ -223,6 +225,116 @@ static void test_file(void **state)
     tear_down(&x);
 }
 
+/* ---- Kernel times of a run ----------------------------------------------- */
+
+static const char run_text[] =
+    "job: {transformer: {heads: 8, kv_heads: 4, head_dim: 64}, sequence: 4096,"
+    " mask: causal, pass: forward_backward}\n"
+    "run: {ranks: 4}\n"
+    "strategies: [{name: ring, layout: zigzag}, {name: ulysses}]\n"
+    "machine: {name: unit, memory: {bandwidth: 40 GB/s}}\n";
+
+static struct machine *machine_with(const char *set)
+{
+    struct scenario *s = scenario_parse("r.yaml", run_text, strlen(run_text),
+                                        &set, set ? 1 : 0, NULL);
+    struct machine *m = scenario_machine(s, NULL, NULL);
+
+    scenario_destroy(s);
+    return m;
+}
+
+static void simulate_entry(const struct planned *n, const struct machine *m,
+                           int64_t entry, struct simulate_result *r)
+{
+    struct simulate_options o = { .network = network_find("loggp"),
+                                  .kernel = "auto", .entry = (int32_t)entry,
+                                  .record = 1 };
+
+    simulate((const struct schedule *const *)n->schedules, n->ranks, m, &o, r);
+}
+
+/* A trace as if `m` had been measured; seconds of its entries. */
+static void write_run(const char *path, const struct machine *m, int simulated,
+                      double seconds[2])
+{
+    struct scenario *s = scenario_parse("r.yaml", run_text, strlen(run_text),
+                                        NULL, 0, NULL);
+    const char *hosts[4] = { "a", "a", "a", "a" };
+    struct trace_clock clocks[4] = { { 0, 0, 0 } };
+    struct trace_entry entries[2];
+    struct planned planned[2];
+    struct records records;
+    struct span *spans = NULL;
+    struct error e = { 0 };
+    int64_t n = 0;
+
+    records_init(&records);
+    for (int i = 0; i < 2; i++) {
+        struct simulate_result r;
+        planned_open(&planned[i], s, i, 4);
+        planned_build(&planned[i]);
+        simulate_entry(&planned[i], m, i, &r);
+        seconds[i] = r.seconds;
+        entries[i] = records_entry(&records, planned[i].asked->strategy->name,
+                                   planned_layout(&planned[i]),
+                                   (const struct schedule *const *)
+                                   planned[i].schedules, 4);
+        entries[i].repeats = 1;
+        entries[i].repeat_ns = xcalloc(1, sizeof(int64_t));
+        spans = xrealloc(spans, (size_t)(n + r.n_spans) * sizeof *spans);
+        memcpy(spans + n, r.spans, (size_t)r.n_spans * sizeof *spans);
+        n += r.n_spans;
+        simulate_result_clear(&r);
+    }
+    struct trace t = { .simulated = simulated, .scenario_json = s->json,
+                       .command = "", .machine = "", .versions = "",
+                       .ranks = 4, .hosts = hosts, .clocks = clocks,
+                       .n_entries = 2, .entries = entries, .n_spans = n,
+                       .spans = spans };
+    records_describe(&records, &t);
+    if (trace_write(path, &t, &e))
+        fail_msg("%s", e.text);
+    for (int i = 0; i < 2; i++) {
+        records_entry_clear(&entries[i]);
+        planned_close(&planned[i]);
+    }
+    records_clear(&records);
+    free(spans);
+    scenario_destroy(s);
+}
+
+/* What ran on a machine of half the speed is predicted as it ran. */
+static void test_anchor(void **state)
+{
+    char path[] = "/tmp/spar-anchor.XXXXXX";
+    struct machine *slow = machine_with("machine.compute=0.5");
+    struct machine *m = machine_with(NULL);
+    struct anchor a;
+    struct error e = { 0 };
+    double ran[2], again[2];
+
+    (void)state;
+    close(mkstemp(path));
+    write_run(path, slow, 1, ran);
+    assert_int_equal(anchor_measure(&a, path, m, "auto", &e), -1);
+    assert_non_null(strstr(e.text, "simulated"));
+    slow->memory_bandwidth /= 4;
+    write_run(path, slow, 0, ran);
+    if (anchor_measure(&a, path, m, "auto", &e))
+        fail_msg("%s", e.text);
+    assert_true(fabs(a.kinds[OP_ATTEND].measured
+                     / a.kinds[OP_ATTEND].told - 2) < 1e-3);
+    assert_true(fabs(a.measured / a.told - 4) < 1e-3);
+    anchor_apply(&a, m);
+    write_run(path, m, 0, again);
+    for (int i = 0; i < 2; i++)
+        assert_true(fabs(again[i] / ran[i] - 1) < 1e-3);
+    unlink(path);
+    machine_destroy(slow);
+    machine_destroy(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_simulated),
         cmocka_unit_test(test_longest),
         cmocka_unit_test(test_file),
+        cmocka_unit_test(test_anchor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

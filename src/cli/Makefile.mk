@@ -2,6 +2,8 @@
 # Everything but main() is an archive, so that tests can link it.
 noinst_LIBRARIES += libcli.a
 libcli_a_SOURCES = \
+	%D%/anchor.c \
+	%D%/anchor.h \
 	%D%/cmd_calibrate.c \
 	%D%/cmd_check.c \
 	%D%/cmd_compare.c \

@@ -17,10 +17,10 @@ struct plan_options {
     int format, network;
     struct string_list sets;
     int64_t simulate, entries, reserve;
-    const char *emit, *memory, *output;
+    const char *emit, *memory, *output, *measured;
 };
 
-enum { AS_FITS = -1, SIMULATED = 16 };
+enum { AS_FITS = -1, SIMULATED = 16, PLACE_OPS = 100000 };
 
 static const char *const network_words[] = { "auto", "ideal", "loggp", "flow",
                                              NULL };
@@ -40,6 +40,8 @@ static const struct option_row plan_rows[] = {
                "(SCENARIO.what-if.h5)"),
     { "memory", 0, OPTION_STRING, AT(memory), "BYTES", 0, 0, NULL,
       "of a rank, as in 80GB (the machine's)" },
+    { "measured", 0, OPTION_STRING, AT(measured), "TRACE", 0, 0, NULL,
+      "keep the kernel times of this run" },
     { "reserve", 0, OPTION_INT, AT(reserve), "PERCENT", 0, 99, NULL,
       "of it left for others than buffers (10)" },
     { "network", 0, OPTION_WORD, AT(network), "auto|ideal|loggp|flow",
@@ -75,6 +77,23 @@ static int capacity(const struct plan_options *o, const struct question *q,
     return o->memory ? memory_option(o, bytes, e) : 0;
 }
 
+/* The machine's tables brought to what a run measured, and said so. */
+static int keep_measured(const struct plan_options *o, struct anchor *a,
+                         const struct machine *m, const char *kernel,
+                         struct error *e)
+{
+    char text[512];
+
+    if (!o->measured)
+        return 0;
+    if (anchor_measure(a, o->measured, m, kernel, e))
+        return -1;
+    anchor_text(a, text, sizeof text);
+    fprintf(stderr, "kernel times of %lld ops of %s: %s\n",
+            (long long)a->ops, o->measured, text);
+    return 0;
+}
+
 /* The entries of the scenario that apply: compared with the choice. */
 static struct candidate *asked(const struct scenario *s, int64_t *n)
 {
@@ -102,6 +121,8 @@ static int find(struct scenario *s, const struct plan_options *o,
 
     free(list);
     if (!rc)
+        rc = planner_place(a, r->question, PLACE_OPS, e);
+    if (!rc)
         sensitivity_find(r->sensitivity, a, r->question, m);
     return rc;
 }
@@ -127,15 +148,20 @@ static int plan_scenario(struct scenario *s, const struct call *call,
 {
     const struct plan_options *o = call->options;
     struct machine *machine = scenario_machine(s, NULL, e);
-    struct question q = { &s->job, s->ranks, machine, s->kernel, NULL, 0 };
+    struct question q = { .job = &s->job, .ranks = s->ranks,
+                          .machine = machine, .kernel = s->kernel };
     struct answer a = { 0 };
     struct sensitivity depends = { 0 };
     struct plan_report r = { s, &q, &a, &depends, 0, o->reserve };
 
     if (!machine)
         return -1;
+    struct anchor kept = { 0 };
     q.network = network_of(o, machine);
-    int rc = capacity(o, &q, &r.capacity, e);
+    q.slots = scenario_slots(s, machine);
+    int rc = capacity(o, &q, &r.capacity, e) ? -1
+        : keep_measured(o, &kept, machine, s->kernel, e);
+    anchor_apply(&kept, machine);
     q.memory = r.capacity * (double)(100 - o->reserve) / 100;
     if (!rc)
         rc = find(s, o, machine, &a, &r, e);
@@ -164,19 +190,35 @@ static int tell_what(const struct call *call, const struct what_report *r,
     return 0;
 }
 
+/* By the machine as the scenario has it. */
+static int what_measured(struct scenario *s, const struct plan_options *o,
+                         struct anchor *kept, struct error *e)
+{
+    struct machine *m = o->measured ? scenario_machine(s, NULL, e) : NULL;
+
+    if (!o->measured)
+        return 0;
+    int rc = m ? keep_measured(o, kept, m, s->kernel, e) : -1;
+    machine_destroy(m);
+    return rc;
+}
+
 static int run_what(struct scenario *s, const struct call *call,
                     const struct what_if *w, const char *path, struct error *e)
 {
     const struct plan_options *o = call->options;
     struct what_question q = { .reserve = o->reserve,
                                .simulate = max64(o->simulate, 0) };
+    struct anchor kept = { 0 };
     struct what_result result = { 0 };
     struct what_report r = { s, w, &result, NULL, 0, q.simulate };
 
     if (o->network)
         q.network = network_find(network_words[o->network]);
-    if (o->memory && memory_option(o, &q.memory, e))
+    if ((o->memory && memory_option(o, &q.memory, e))
+        || what_measured(s, o, &kept, e))
         return -1;
+    q.kept = &kept;
     int rc = what_if_run(&result, w, s, &q, e);
     struct what_longest *longest = rc ? NULL
         : what_if_longest(w, s, &q, &r.n_longest);

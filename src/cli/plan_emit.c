@@ -70,13 +70,33 @@ static char *entries_text(const struct answer *a, int64_t entries)
     return closed;
 }
 
+/* Where the ranks of the choice work best, if it is the only entry. */
+static int set_slots(struct scenario *s, const struct answer *a,
+                     int64_t entries, struct error *e)
+{
+    const struct placed *x = answer_placement(a);
+    char *list = xstrdup("[");
+
+    for (int64_t r = 0; x && entries == 1 && r < s->ranks; r++) {
+        char *longer = xasprintf("%s%s%d", list, r ? ", " : "", x->map[r]);
+        free(list);
+        list = longer;
+    }
+    char *closed = xasprintf("%s]", list);
+    int rc = x && entries == 1 ? set(s, "run.slots", closed, e) : 0;
+    free(closed);
+    free(list);
+    return rc;
+}
+
 static int set_answer(struct scenario *s, const struct answer *a,
                       int64_t entries, struct error *e)
 {
     char *list = entries_text(a, entries);
     char *ranks = xasprintf("%lld", (long long)s->ranks);
     int rc = set(s, "run.ranks", ranks, e)
-        || set(s, "strategies", list, e) ? -1 : 0;
+        || set(s, "strategies", list, e) || set_slots(s, a, entries, e)
+        ? -1 : 0;
 
     free(list);
     free(ranks);

@@ -172,6 +172,29 @@ static void text_left_out(FILE *out, const struct plan_report *r)
     }
 }
 
+static double placement_gain(const struct answer *a, const struct placed *x)
+{
+    return 1 - x->predicted / a->placed.rows[0].predicted;
+}
+
+static void text_placement(FILE *out, const struct plan_report *r)
+{
+    const struct answer *a = r->answer;
+    const struct placed *x = answer_placement(a);
+    char seconds[CELL];
+
+    if (x)
+        fprintf(out, "placement: %s, %s, %.1f %% less than in the order of "
+                "slots\n\n", x->name, quantity(seconds, x->predicted, "s"),
+                100 * placement_gain(a, x));
+    else if (a->placed.n)
+        fprintf(out, "placement: none of %" PRId64 " is better than the order "
+                "of slots\n\n", a->placed.n);
+    else if (r->question->machine->graph && !r->question->slots)
+        fputs("placement: not tried, the schedules are large; see `spar place`"
+              "\n\n", out);
+}
+
 static void text_refusals(FILE *out, const struct candidates *all)
 {
     for (int64_t i = 0; i < all->n_refusals; i++) {
@@ -257,6 +280,7 @@ void plan_text(FILE *out, const struct plan_report *r)
     if (asked)
         fputs("  * in `strategies`\n", out);
     fputc('\n', out);
+    text_placement(out, r);
     text_left_out(out, r);
     text_refusals(out, &a->all);
     fputc('\n', out);
@@ -313,6 +337,24 @@ static void json_refusals(struct json *j, const struct candidates *all)
     json_end(j);
 }
 
+static void json_placement(struct json *j, const struct answer *a,
+                           int64_t ranks)
+{
+    const struct placed *x = answer_placement(a);
+
+    if (!x)
+        return;
+    json_object(j, "placement");
+    json_text(j, "name", x->name);
+    json_real(j, "predicted_s", x->predicted);
+    json_real(j, "gain", placement_gain(a, x));
+    json_array(j, "slots");
+    for (int64_t r = 0; r < ranks; r++)
+        json_int(j, NULL, x->map[r]);
+    json_end(j);
+    json_end(j);
+}
+
 static void json_turn(struct json *j, const char *key, const struct turn *t)
 {
     char choice[LINE];
@@ -364,6 +406,7 @@ void plan_json(FILE *out, const struct plan_report *r)
         json_contender(&j, r, i);
     json_end(&j);
     json_refusals(&j, &a->all);
+    json_placement(&j, a, r->question->ranks);
     json_sensitivity(&j, r->sensitivity);
     json_end(&j);
 }

@@ -38,4 +38,9 @@ int entries_apply(const struct scenario *s, int64_t ranks, struct error *e);
 struct machine *scenario_machine(struct scenario *s, char **text,
                                  struct error *e);
 
+/* Adds the surfaces of the files that m.kernels names, and, where text is
+ * wanted, their text to *text.  `from`: where m was read. 0, or -1 and *e. */
+int machine_find_kernels(struct machine *m, const char *from, char **text,
+                         struct error *e);
+
 #endif

@@ -16,12 +16,14 @@
 
 static const char *const verify_names[] = { "full", "sampled", "none", NULL };
 
-/* Kernels of some builds: what was measured with them is simulated anywhere. */
+/* Kernels of some builds, and those of which times are published: what was
+ * measured with them is simulated anywhere. */
 static int check_kernel(struct yaml *y, int node, const char *name,
                         struct error *e)
 {
-    const char *names[32] = { "auto", "cuda", "cudnn" };
-    int n = 3;
+    const char *names[32] = { "auto", "cuda", "cudnn", "fa2", "fa3", "fa4",
+                              "trtllm" };
+    int n = 7;
 
     for (int i = 0; kernel_backends[i] && n < 31; i++)
         names[n++] = kernel_backends[i]->name;

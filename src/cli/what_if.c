@@ -238,6 +238,8 @@ static int point_machine(struct walk *k, struct scenario *s,
     forget_machine(k);
     k->machine_sets = all;
     k->machine = scenario_machine(s, NULL, e);
+    if (k->machine && k->q->kept)
+        anchor_apply(k->q->kept, k->machine);
     return k->machine ? 0 : -1;
 }
 
@@ -296,20 +298,22 @@ static const struct candidate *first_best(const struct candidates *all,
     return NULL;
 }
 
-/* By closed forms. */
-static void estimate_point(struct walk *k, const struct question *q,
-                           int64_t point)
+/* By closed forms; 0: there is none of what applies. */
+static int estimate_point(struct walk *k, const struct question *q,
+                          int64_t point)
 {
     struct what_best *b = &k->r->best[point];
     double *by = &k->r->by_strategy[point * k->r->n_strategies];
     struct forms *f = forms_create(q->job, q->ranks);
     struct candidates all = { 0 };
+    int without = 0;
 
     forms_machine_known(f, q->machine, q->kernel, ways_known(k, q->ranks));
     candidates_find(&all, q->job, q->ranks);
     candidates_estimate(&all, f);
     for (int64_t i = 0; i < all.n; i++) {
         const struct candidate *c = &all.list[i];
+        without += isnan(c->estimate.seconds);
         if (is_fit(c, q))
             by[index_of(c->strategy)] = fmin(by[index_of(c->strategy)],
                                              c->estimate.seconds);
@@ -318,9 +322,11 @@ static void estimate_point(struct walk *k, const struct question *q,
     if (best)
         take_best(b, best, best->estimate.seconds, best->estimate.memory,
                   best->estimate.sent);
-    k->r->candidates += all.n;
+    int done = all.n == 0 || without < all.n;
+    k->r->candidates += done ? all.n : 0;
     candidates_clear(&all);
     forms_destroy(f);
+    return done;
 }
 
 /* By the planner: nothing that fits is an answer, too. */
@@ -329,7 +335,7 @@ static int simulate_point(struct walk *k, struct question *q, int64_t point,
 {
     double *by = &k->r->by_strategy[point * k->r->n_strategies];
     struct answer a = { 0 };
-    int rc = planner_answer(&a, q, k->q->simulate, NULL, 0, e);
+    int rc = planner_answer(&a, q, max64(k->q->simulate, 1), NULL, 0, e);
 
     for (int64_t i = a.n - 1; !rc && i >= 0; i--) {
         const struct contender *x = &a.contenders[i];
@@ -352,14 +358,15 @@ static int ask(struct walk *k, struct scenario *s, char *const *sets,
 {
     if (scenario_need_ranks(s, e) || point_machine(k, s, sets, e))
         return -1;
-    struct question q = { &s->job, s->ranks, k->machine, s->kernel,
-                          k->q->network ? k->q->network
-                          : network_default(k->machine),
-                          limit(k, s->ranks) };
-    if (k->q->simulate)
-        return simulate_point(k, &q, point, e);
-    estimate_point(k, &q, point);
-    return 0;
+    struct question q = {
+        .job = &s->job, .ranks = s->ranks, .machine = k->machine,
+        .kernel = s->kernel, .memory = limit(k, s->ranks),
+        .network = k->q->network ? k->q->network
+                                 : network_default(k->machine)
+    };
+    if (!k->q->simulate && estimate_point(k, &q, point))
+        return 0;
+    return simulate_point(k, &q, point, e);
 }
 
 /* The assignments of a point; the caller frees each. */
@@ -451,6 +458,22 @@ int what_if_run(struct what_result *r, const struct what_if *w,
 
 /* ---- The longest sequence ------------------------------------------------ */
 
+/* By its form, else what a schedule of the first rank needs. */
+static double memory_of(const struct job *job, int64_t ranks,
+                        const struct candidate *c)
+{
+    struct plan *p;
+
+    if (!isnan(c->estimate.memory))
+        return c->estimate.memory;
+    p = plan_create(job, c->strategy, &c->options, (int32_t)ranks, NULL);
+    struct schedule *s = plan_build(p, 0);
+    double bytes = (double)s->peak_bytes;
+    schedule_destroy(s);
+    plan_destroy(p);
+    return bytes;
+}
+
 /* Bytes of the candidate that needs least. */
 static double least_memory(const struct job *job, int64_t ranks,
                            const struct machine *m, const char *kernel,
@@ -463,11 +486,13 @@ static double least_memory(const struct job *job, int64_t ranks,
     forms_machine(f, m, kernel);
     candidates_find(&all, job, ranks);
     candidates_estimate(&all, f);
-    for (int64_t i = 0; i < all.n; i++)
-        if (all.list[i].estimate.memory < least) {
-            least = all.list[i].estimate.memory;
+    for (int64_t i = 0; i < all.n; i++) {
+        double bytes = memory_of(job, ranks, &all.list[i]);
+        if (bytes < least) {
+            least = bytes;
             *who = all.list[i].strategy;
         }
+    }
     candidates_clear(&all);
     forms_destroy(f);
     return least;
@@ -509,7 +534,8 @@ static struct what_longest longest_at(struct walk *k, int64_t point)
     point_sets(k->w, point, sets);
     for (int i = 0; i < TRIES; i++) {
         double bytes = memory_at(k, sets, tokens, &room, &who);
-        if (!isfinite(bytes) || room <= 0)
+        x.known = room > 0;
+        if (!isfinite(bytes) || !x.known)
             break;
         if (bytes <= room && tokens > x.tokens) {
             x.tokens = tokens;
@@ -548,7 +574,8 @@ struct what_longest *what_if_longest(const struct what_if *w,
         if (!first)
             continue;
         struct what_longest x = longest_at(&k, i);
-        ARRAY_PUSH(list, *n, cap, x);
+        if (x.known)
+            ARRAY_PUSH(list, *n, cap, x);
     }
     forget_machine(&k);
     free(k.ways);

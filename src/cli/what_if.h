@@ -5,6 +5,7 @@
 #ifndef SPAR_WHAT_IF_H
 #define SPAR_WHAT_IF_H
 
+#include "cli/anchor.h"
 #include "cli/scenario.h"
 #include "models/planner.h"
 #include "trace/sweep.h"
@@ -28,6 +29,7 @@ struct what_question {
     const struct network_model *network;        /* NULL: as fits the machine */
     double memory;              /* bytes of a rank; 0: the machine's */
     int64_t reserve;            /* percent */
+    const struct anchor *kept;  /* kernel times of a run; NULL: none */
     int64_t simulate;           /* candidates of a point; 0: closed forms */
 };
 
@@ -63,11 +65,12 @@ int64_t what_stride(const struct what_if *w, int axis);
 
 /* Does the longest sequence depend on it? */
 int what_needs_memory(const struct what_axis *x);
-/* The most tokens that fit, of all combinations of values that count for it:
- * *n of them. The caller frees both. */
+/* The most tokens that fit, of all combinations of values that count for it and
+ * leave the memory of a rank known: *n of them, the caller's to free. */
 struct what_longest {
     int64_t point;              /* whose values these are */
-    int64_t tokens;             /* 0: not even the scenario's */
+    int64_t tokens;             /* 0: nothing */
+    int known;                  /* is it known how much memory a rank has? */
     const struct strategy *strategy;
 };
 struct what_longest *what_if_longest(const struct what_if *w,

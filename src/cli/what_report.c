@@ -178,8 +178,8 @@ static void text_head(FILE *out, const struct what_report *r)
     for (int a = 0; a < r->what_if->n_axes; a++)
         fprintf(out, "%s %" PRId64 " of %s", a ? " x" : "",
                 r->what_if->axes[a].n, r->what_if->axes[a].key);
-    fprintf(out, "\n%" PRId64 " candidates by closed forms, %" PRId64
-            " simulated, in %.2f s: %.0f points/s\n", x->candidates,
+    fprintf(out, "\n%" PRId64 " candidates, %" PRId64 " simulated, else "
+            "by closed forms, in %.2f s: %.0f points/s\n", x->candidates,
             x->simulated, x->seconds, (double)x->points / x->seconds);
 }
 
@@ -341,8 +341,8 @@ int what_write(const char *path, const struct what_report *r, const char *line,
     columns_fill(&c, r->result);
     struct sweep s = {
         .scenario_json = r->scenario->json, .command = line,
-        .versions = PACKAGE_STRING, .how = r->simulate ? "simulated"
-        : "closed forms", .n_axes = w->n_axes,
+        .versions = PACKAGE_STRING, .how = r->result->simulated
+        ? "simulated" : "closed forms", .n_axes = w->n_axes,
         .n_strategies = r->result->n_strategies, .strategies = c.names,
         .seconds = c.seconds, .memory = c.memory, .sent = c.sent,
         .strategy = c.strategy, .options = c.options,
