@@ -76,6 +76,10 @@ int planner_place(struct answer *a, const struct question *q, double most_ops,
 const struct placed *answer_placement(const struct answer *a);
 void answer_clear(struct answer *a);
 
+/* Of one candidate, simulated on `m`. */
+double planner_seconds(const struct question *q, const struct candidate *c,
+                       const struct machine *m);
+
 /* That the process has used. */
 double processor_seconds(void);
 
