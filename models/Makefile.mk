@@ -7,14 +7,19 @@ libmodels_a_SOURCES = \
 	%D%/classes.h \
 	%D%/collective.c \
 	%D%/cost.c \
+	%D%/critical.c \
+	%D%/derate.c \
 	%D%/engines.c \
 	%D%/events.c \
 	%D%/flow.c \
+	%D%/fold.c \
 	%D%/forms.c \
 	%D%/forms.h \
 	%D%/forms_internal.h \
 	%D%/forms_network.c \
 	%D%/forms_softmax.c \
+	%D%/history.c \
+	%D%/history.h \
 	%D%/internal.h \
 	%D%/links.c \
 	%D%/links.h \

@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static enum collective_kind kind_of(enum collective what)
 {
@@ -43,6 +44,8 @@ static int64_t payload(const struct simulation *sim,
         struct collective_op member;
         int32_t own;
         struct rank *p = collective_member(sim, x, i, &own);
+        if (!p)
+            continue;
         sim_collective(sim, p, own, &member);
         most = max64(most, op_work(&member.s, &member.op).sent_bytes);
     }
@@ -59,7 +62,7 @@ static int64_t hosts_of(const struct simulation *sim,
     int32_t before = -1;
 
     for (int64_t i = 0; i < x->c.members; i++) {
-        slots[i] = (int32_t)sim->rank[x->c.ranks[i]].place;
+        slots[i] = sim_place_of(sim, x->c.ranks[i]);
         if (!g)
             continue;
         const struct vertex *v = &g->vertices[g->slots[slots[i]]];
@@ -71,46 +74,89 @@ static int64_t hosts_of(const struct simulation *sim,
     return g ? hosts : 1;
 }
 
-static double moved(const struct machine *m, double seconds, double low,
-                    double high)
+/* Remembered by group and kind. */
+static const struct collective_group *group_of(struct simulation *sim,
+                                               const struct collective_op *x,
+                                               enum collective_kind kind)
 {
-    return m->quantile == 0 || low <= 0 ? seconds
-        : seconds * (m->quantile < 0 ? low : high);
+    int64_t at = (int64_t)x->op.peer * COLLECTIVE_KINDS + (int64_t)kind;
+    int64_t n = (int64_t)(x->op.peer + 1) * COLLECTIVE_KINDS;
+
+    if (n > sim->n_groups) {
+        sim->groups = xrealloc(sim->groups, (size_t)n * sizeof *sim->groups);
+        memset(sim->groups + sim->n_groups, 0, (size_t)(n - sim->n_groups)
+               * sizeof *sim->groups);
+        sim->n_groups = n;
+    }
+    struct collective_group *g = &sim->groups[at];
+    if (g->known)
+        return g;
+    int32_t *slots = xcalloc((size_t)x->c.members, sizeof *slots);
+    g->known = 1;
+    g->hosts = hosts_of(sim, x, slots);
+    if (sim->m->graph && g->hosts > 0)
+        collective_path(sim->m, slots, x->c.members, kind, &g->path);
+    free(slots);
+    return g;
 }
 
-double collective_seconds(const struct simulation *sim,
+static double moved(const struct machine *m, double seconds,
+                    const double spread[2])
+{
+    return m->quantile == 0 || spread[0] <= 0 ? seconds
+        : seconds * spread[m->quantile > 0];
+}
+
+/* Of GPUs, over NVLink or within a host; who shares links with other groups
+ * goes by messages. */
+static int is_call(const struct simulation *sim,
+                   const struct collective_group *g, int64_t members)
+{
+    if (!sim->m->graph)
+        return 1;
+    return g->hosts > 0 && g->path.class != CLASS_SELF
+        && (g->path.class == CLASS_NVLINK
+            || (members == sim->ranks && g->path.class < CLASS_LEAF));
+}
+
+static double call_seconds(const struct machine *m,
+                           const struct collective_group *g,
+                           enum collective_kind kind, int64_t members,
+                           int64_t bytes, enum collective_how *how)
+{
+    const struct collective_table *t = machine_collective(m, kind, members,
+                                                          g->hosts);
+
+    if (t) {
+        *how = COLLECTIVE_TABLE;
+        return moved(m, collective_table_seconds(t, bytes),
+                     (const double[]){ t->p10, t->p90 });
+    }
+    if (!m->graph)
+        return -1;
+    *how = COLLECTIVE_CONSTANTS;
+    return moved(m, collective_constants(&g->path, kind, members, bytes),
+                 constants_spread);
+}
+
+double collective_seconds(struct simulation *sim,
                           const struct collective_op *x,
                           enum collective_how *how)
 {
     const struct machine *m = sim->m;
     enum collective_kind kind = kind_of(x->op.collective);
-    int64_t P = x->c.members;
-    double seconds = -1;
+    int64_t members = x->c.members;
 
     *how = COLLECTIVE_MESSAGES;
-    if (kind == COLLECTIVE_KINDS || P < 2 || !sim->o.network->host)
+    if (kind == COLLECTIVE_KINDS || members < 2 || !sim->o.network->host
+        || (!m->graph && !m->n_collectives))
         return -1;
-    int32_t *slots = xcalloc((size_t)P, sizeof *slots);
-    struct collective_path path = { .class = CLASS_SELF };
-    int64_t hosts = hosts_of(sim, x, slots);
-    const struct collective_table *t = machine_collective(m, kind, P, hosts);
-    if (m->graph && hosts == 1)
-        collective_path(m, slots, P, kind, &path);
-    /* Who shares links with other groups goes by messages. */
-    int alone = P == sim->ranks || !m->graph || path.class == CLASS_NVLINK;
-    if (t && alone) {
-        *how = COLLECTIVE_TABLE;
-        seconds = moved(m, collective_table_seconds(t, payload(sim, x)),
-                        t->p10, t->p90);
-    } else if (m->graph && hosts == 1 && alone && path.class != CLASS_SELF) {
-        *how = COLLECTIVE_CONSTANTS;
-        seconds = moved(m, collective_constants(&path, kind, P,
-                                                payload(sim, x)),
-                        constants_spread[0], constants_spread[1]);
-    }
+    const struct collective_group *g = group_of(sim, x, kind);
+    if (!is_call(sim, g, members))
+        return -1;
+    int64_t bytes = payload(sim, x);
+    double seconds = call_seconds(m, g, kind, members, bytes, how);
     if (seconds >= 0 && kind == OF_ALL_TO_ALL && m->memory_bandwidth > 0)
-        seconds += 2.0 * m->packs * (double)payload(sim, x)
-            / m->memory_bandwidth;
-    free(slots);
+        seconds += 2.0 * m->packs * (double)bytes / m->memory_bandwidth;
     return seconds;
 }

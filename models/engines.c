@@ -128,7 +128,7 @@ static void engine_start(struct simulation *sim, struct engine *g,
     g->start = sim->now;
     g->end = fmax(sim->now, g->host_until)
         + beside(sim, r, &r->shape->s->ops[h->op])
-        * sim->seconds[r->costs[st->cost]];
+        * sim->seconds[r->costs[st->cost]] * r->slow;
     h->state = HEAD_RUNNING;
     r->ready &= ~(1u << lane);
     sim_account(sim, r, 0, lane == LANE_COMPUTE);

@@ -323,21 +323,22 @@ static void transfer_move(struct simulation *sim, int32_t number,
         enter(sim, number);
 }
 
-void flow_message(struct simulation *sim, const struct rank *r, int32_t send,
-                  const struct rank *peer, int32_t recv, double until)
+void flow_message(struct simulation *sim, const struct start *s)
 {
     struct flows *f = sim->flows;
-    int64_t bytes = sim->messages[sim_step(r, send)->cost].bytes;
+    const struct rank *r = s->r;
+    int64_t bytes = sim->messages[sim_step(r, s->op)->cost].bytes;
     int32_t number = transfer_create(f);
     struct transfer *t = &f->transfers[number];
     struct way w;
 
     t->rank = (int32_t)(r - sim->rank);
-    t->op = send;
-    t->until = until;
-    f->links->way(f->links, r->place, peer->place, bytes, &w);
+    t->op = s->op;
+    t->until = s->until;
+    f->links->way(f->links, r->place, sim_place_of(sim, sim_side(r, s->op)),
+                  bytes, &w);
     if (sim->m->devices) {
-        struct flow pushed = message_flow(sim, r, send, peer, recv);
+        struct flow pushed = message_flow(sim, r, s->op, s->peer, s->recv);
         w.latency = pushed.latency;
         w.bandwidth = (double)bytes / pushed.left;
         if (pushed.left <= 0)           /* of the host */
@@ -413,7 +414,7 @@ static void leg_start(struct simulation *sim, int32_t number)
         transfer_wait(sim, number, fmax(sim->now + t->finish, t->until));
         return;
     }
-    f->links->way(f->links, r->place, sim->rank[x.c.ranks[to]].place, bytes,
+    f->links->way(f->links, r->place, sim_place_of(sim, x.c.ranks[to]), bytes,
                   &w);
     if (sim->m->devices) {
         w.latency = 0;
@@ -511,6 +512,12 @@ void flows_result(const struct simulation *sim, struct simulate_result *res)
 
     res->n_links = f->links->n;
     res->links = xcalloc((size_t)res->n_links, sizeof *res->links);
-    for (int64_t i = 0; i < res->n_links; i++)
-        res->links[i] = f->link[i].use;
+    for (int64_t i = 0; i < res->n_links; i++) {
+        int64_t same = i;       /* the port that stands for it */
+        if (f->links->period)
+            same = i / f->links->places * f->links->places
+                + i % f->links->places % f->links->period;
+        res->links[i] = f->link[same].use;
+        res->links[i].capacity = f->links->capacity[same];
+    }
 }

@@ -100,10 +100,20 @@ struct rank {
     int64_t base;               /* of its ops in `times` */
     uint32_t blocked;           /* lanes whose head is blocked, by bit */
     uint32_t ready;             /* lanes whose head waits for an engine */
+    int awake;                  /* listed: something may begin */
+    double slow, delay;         /* jitter */
     struct head heads[LANES];
     /* Overlap: time accounted up to `last`. */
     int communicating, computing;
     double last, communicated, hidden;
+};
+
+/* A message, or a collective, that starts: the host's part of it is charged
+ * once all that starts at this time is known. */
+struct start {
+    struct rank *r, *peer;      /* peer NULL: a collective */
+    int32_t op, recv;
+    double until;               /* the hosts are busy with it */
 };
 
 /* What leaves a device at the same time shares its way out. */
@@ -120,17 +130,28 @@ struct port {
 };
 
 enum { TIME_READY, TIME_START, TIME_END };
+/* What is known of a group of ranks for one kind of collective. */
+struct collective_group {
+    int known;
+    int64_t hosts;              /* 0: not of GPUs */
+    struct collective_path path;
+};
 struct simulation {
     const struct machine *m;
     struct simulate_options o;
     int64_t ranks, added, n_ops, left;
+    int64_t period;             /* ranks simulated; see simulate_options */
+    int64_t n_awake;
+    int32_t *awake;             /* [period] */
+    int64_t n_starts, starts_cap;
+    struct start *starts;       /* communication that starts now */
     int64_t places;
     int32_t *residents;         /* [places] the first rank there; -1 */
     int shared_places;          /* ranks share some */
     const struct links *links;
     struct links *own_links;    /* NULL: the caller's */
     int64_t kinds[OP_KINDS];    /* ops of shapes */
-    struct rank *rank;
+    struct rank *rank;          /* [period] */
     int64_t n_shapes, shapes_cap;
     struct shape **shapes;
     int64_t n_messages, messages_cap, n_seconds, seconds_cap;
@@ -145,6 +166,8 @@ struct simulation {
     int32_t *gathered;          /* [groups x CHANNELS] members ready; then, with
                                    ports, those whose slices are under way */
     int64_t collectives[COLLECTIVE_HOWS];
+    int64_t n_groups;           /* times COLLECTIVE_KINDS */
+    struct collective_group *groups;
     double now;
     struct events events;
     struct cost_cache *costs;
@@ -167,11 +190,32 @@ static inline const struct step *sim_step(const struct rank *r, int32_t op)
     return &r->shape->steps[op];
 }
 
+static inline int32_t sim_side(const struct rank *r, int32_t op)
+{
+    return r->sides[sim_step(r, op)->side];
+}
+
+/* Who stands for a rank. */
+static inline struct rank *sim_rank(const struct simulation *sim,
+                                    int32_t number)
+{
+    return &sim->rank[number < sim->period ? number : number % sim->period];
+}
+
 /* The other side of a message. */
 static inline struct rank *sim_peer(const struct simulation *sim,
                                     const struct rank *r, int32_t op)
 {
-    return &sim->rank[r->sides[sim_step(r, op)->side]];
+    return sim_rank(sim, sim_side(r, op));
+}
+
+/* Ranks take slots in turn, unless it is said where they are. */
+static inline int32_t sim_place_of(const struct simulation *sim,
+                                   int32_t number)
+{
+    if (sim->o.slots)
+        return sim->o.slots[number];
+    return number < sim->places ? number : (int32_t)(number % sim->places);
 }
 
 /* A collective as rank r has it. */
@@ -208,7 +252,10 @@ struct flow collective_flow(const struct simulation *sim,
 /* `op` of rank r is ready: start it if the other side, or every member, is. */
 void message_try(struct simulation *sim, struct rank *r, int32_t op);
 void collective_try(struct simulation *sim, struct rank *r, int32_t op);
-/* Member i of the collective of which x is one member's; in *op its own op. */
+/* Communication that starts now: the hosts' part, then it is under way. */
+void starts_charge(struct simulation *sim);
+/* Member i of the collective of which x is one member's; in *op its own op.
+ * NULL: another one stands for it. */
 struct rank *collective_member(const struct simulation *sim,
                                const struct collective_op *x, int64_t i,
                                int32_t *op);
@@ -218,7 +265,7 @@ void member_over(struct simulation *sim, struct rank *r, int32_t op);
 
 /* s of all of a collective that is one call of a library, and how that is
  * known; -1: it goes by messages (collective.c). */
-double collective_seconds(const struct simulation *sim,
+double collective_seconds(struct simulation *sim,
                           const struct collective_op *x,
                           enum collective_how *how);
 
@@ -233,14 +280,16 @@ double member_seconds(const struct simulation *sim,
                       const struct collective_op *x);
 double member_finish(const struct machine *m, const struct collective_op *x);
 
+/* What jitter leaves of them (derate.c). */
+void links_derate(struct links *l, const struct simulation *sim);
+
 /* ---- Sharing links (flow.c) --------------------------------------------- */
 
 struct flows *flows_create(const struct links *links);
 void flows_destroy(struct flows *f);
 /* A message from r to peer, or a member's part of a collective, is on its way;
  * not over before `until`. */
-void flow_message(struct simulation *sim, const struct rank *r, int32_t send,
-                  const struct rank *peer, int32_t recv, double until);
+void flow_message(struct simulation *sim, const struct start *s);
 void flow_member(struct simulation *sim, const struct collective_op *all,
                  int64_t me, double until);
 /* Have transfers begun or ended, so that rates must be found before time goes

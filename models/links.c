@@ -34,8 +34,8 @@ static void port_way(const struct links *l, int64_t from, int64_t to,
     w->latency = s ? s->latency * slower : 0;
     w->bandwidth = s ? s->bandwidth / slower : INFINITY;
     w->n = from != to ? 2 : 0;
-    w->links[0] = (int32_t)from;
-    w->links[1] = (int32_t)(l->places + to);
+    w->links[0] = (int32_t)(l->period ? from % l->period : from);
+    w->links[1] = (int32_t)(l->places + (l->period ? to % l->period : to));
 }
 
 static void links_of_ports(struct links *l)

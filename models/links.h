@@ -23,6 +23,8 @@ struct way {
 struct links {
     const struct machine *m;    /* borrowed */
     int64_t places, n;
+    int64_t period;             /* ports: those of place i + period, too, are
+                                   i's; 0: each its own */
     double *capacity;           /* [n] B/s */
     int even;                   /* a message takes as long between any two */
     void (*way)(const struct links *l, int64_t from, int64_t to,

@@ -45,23 +45,45 @@ static void comm_start(struct simulation *sim, struct rank *r, int32_t op)
 static void message_start(struct simulation *sim, struct rank *r, int32_t send,
                           struct rank *p, int32_t recv)
 {
-    const struct message *msg = &sim->messages[sim_step(r, send)->cost];
+    struct start s = { r, p, send, recv, 0 };
 
     comm_start(sim, r, send);
     comm_start(sim, p, recv);
-    if (sim->m->devices && sim->o.network->host && !sim->flows) {
-        port_add(sim, r->place, message_flow(sim, r, send, p, recv));
-        return;
-    }
-    double end = charge(sim, r, msg->tiles, msg->bytes);
-    end = fmax(end, charge(sim, p, msg->tiles, msg->bytes));
+    ARRAY_PUSH(sim->starts, sim->n_starts, sim->starts_cap, s);
+}
+
+static void message_go(struct simulation *sim, const struct start *s)
+{
+    const struct message *msg = &sim->messages[sim_step(s->r, s->op)->cost];
+    double seconds = msg->seconds;
+
     if (sim->flows) {
-        flow_message(sim, r, send, p, recv, end);
+        flow_message(sim, s);
         return;
     }
-    double seconds = msg->seconds >= 0 ? msg->seconds
-        : network_seconds(sim, r->place, p->place, msg->bytes);
-    sim_push(sim, fmax(end, sim->now + seconds), EVENT_MESSAGE, r, send);
+    if (sim->m->devices && sim->o.network->host) {
+        port_add(sim, s->r->place, message_flow(sim, s->r, s->op, s->peer,
+                                                s->recv));
+        return;
+    }
+    if (seconds < 0)
+        seconds = network_seconds(sim, s->r->place,
+                                  sim_place_of(sim, sim_side(s->r, s->op)),
+                                  msg->bytes);
+    sim_push(sim, fmax(s->until, sim->now + seconds), EVENT_MESSAGE, s->r,
+             s->op);
+}
+
+/* Is what r sends to its side what p's op receives?  Of those that r and p
+ * stand for, too: they are as far apart. */
+static int is_match(const struct simulation *sim, const struct rank *r,
+                    int32_t side, const struct rank *p, int32_t op)
+{
+    int32_t there = side - (int32_t)(r - sim->rank);
+    int32_t back = (int32_t)(p - sim->rank) - sim_side(p, op);
+
+    return there == back || there == back + sim->ranks
+        || back == there + sim->ranks;
 }
 
 void message_try(struct simulation *sim, struct rank *r, int32_t op)
@@ -73,10 +95,10 @@ void message_try(struct simulation *sim, struct rank *r, int32_t op)
 
     if (peer < 0 || peer >= sim->ranks)
         return;
-    struct rank *p = &sim->rank[peer];
+    struct rank *p = sim_rank(sim, peer);
     struct head *h = &p->heads[other];
     if (h->state != HEAD_READY || sim_step(p, h->op)->kind == OP_COLLECTIVE
-        || sim_peer(sim, p, h->op) != r)
+        || !is_match(sim, r, peer, p, h->op))
         return;
     if (sends)
         message_start(sim, r, op, p, h->op);
@@ -88,8 +110,9 @@ struct rank *collective_member(const struct simulation *sim,
                                const struct collective_op *x, int64_t i,
                                int32_t *op)
 {
+    if (x->c.ranks[i] >= sim->period)
+        return NULL;
     struct rank *r = &sim->rank[x->c.ranks[i]];
-
     *op = r->heads[LANE_SEND(x->op.channel)].op;
     return r;
 }
@@ -124,78 +147,127 @@ static double member_charge(struct simulation *sim,
                   w.sent_bytes + w.received_bytes);
 }
 
-/* All members are ready: every one's slices on their way. */
-static void collective_push(struct simulation *sim,
+/* Members that are simulated. */
+static int32_t members_here(const struct simulation *sim,
                             const struct collective_op *x)
 {
-    int64_t n = x->c.members;
-    struct collective_op *all = xmalloc((size_t)n * sizeof *all);
+    int32_t n = 0;
 
-    *gathered(sim, x) = (int32_t)n;
-    for (int64_t i = 0; i < n; i++) {
-        int32_t own;
-        struct rank *p = collective_member(sim, x, i, &own);
-        comm_start(sim, p, own);
-        sim_collective(sim, p, own, &all[i]);
-    }
-    for (int64_t i = 0; i < n; i++)
-        if (sim->flows)
-            flow_member(sim, all, i, member_charge(sim, &all[i]));
-        else
-            port_add(sim, sim->rank[x->c.ranks[i]].place,
-                     collective_flow(sim, all, i));
-    free(all);
-}
-
-/* Until when member p, and its host, are busy with it. */
-static double member_start(struct simulation *sim, struct rank *p, int32_t op)
-{
-    struct collective_op x;
-
-    sim_collective(sim, p, op, &x);
-    comm_start(sim, p, op);
-    double end = sim->now + member_seconds(sim, &x);
-    return fmax(end, member_charge(sim, &x));
-}
-
-static void collective_start(struct simulation *sim,
-                             const struct collective_op *x)
-{
-    *gathered(sim, x) = 0;
-    for (int64_t i = 0; i < x->c.members; i++) {
-        int32_t own;
-        struct rank *p = collective_member(sim, x, i, &own);
-        comm_start(sim, p, own);
-    }
+    if (sim->period == sim->ranks)
+        return (int32_t)x->c.members;
+    for (int64_t i = 0; i < x->c.members; i++)
+        n += x->c.ranks[i] < sim->period;
+    return n;
 }
 
 void collective_try(struct simulation *sim, struct rank *r, int32_t op)
 {
-    enum collective_how how;
+    struct start s = { r, NULL, op, -1, 0 };
     struct collective_op x;
-    double end = sim->now;
+    struct rank *p;
+    int32_t own;
 
     sim_collective(sim, r, op, &x);
-    if (++*gathered(sim, &x) < x.c.members)
+    if (++*gathered(sim, &x) < members_here(sim, &x))
         return;
-    double whole = collective_seconds(sim, &x, &how);
-    sim->collectives[how]++;
-    if (whole >= 0) {
-        collective_start(sim, &x);
-        sim_push(sim, sim->now + whole, EVENT_COLLECTIVE, r, op);
-        return;
-    }
-    if (sim->flows || (sim->m->devices && sim->o.network->host)) {
-        collective_push(sim, &x);
-        return;
-    }
     *gathered(sim, &x) = 0;
-    for (int64_t i = 0; i < x.c.members; i++) {
-        int32_t own;
-        struct rank *p = collective_member(sim, &x, i, &own);
-        end = fmax(end, member_start(sim, p, own));
+    for (int64_t i = 0; i < x.c.members; i++)
+        if ((p = collective_member(sim, &x, i, &own)))
+            comm_start(sim, p, own);
+    ARRAY_PUSH(sim->starts, sim->n_starts, sim->starts_cap, s);
+}
+
+/* Every member's slices on their way; the last one that is through ends it. */
+static void members_push(struct simulation *sim,
+                         const struct collective_op *all, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const struct collective_op *x = &all[i];
+        if (x->c.ranks == NULL)
+            continue;
+        ++*gathered(sim, x);
+        if (sim->flows)
+            flow_member(sim, all, i, member_charge(sim, x));
+        else
+            port_add(sim, sim->rank[x->s.rank].place,
+                     collective_flow(sim, all, i));
     }
-    sim_push(sim, end, EVENT_COLLECTIVE, r, op);
+}
+
+static void members_wait(struct simulation *sim, const struct start *s,
+                         const struct collective_op *all, int64_t n)
+{
+    double end = sim->now;
+
+    for (int64_t i = 0; i < n; i++) {
+        if (all[i].c.ranks == NULL)
+            continue;
+        end = fmax(end, sim->now + member_seconds(sim, &all[i]));
+        end = fmax(end, member_charge(sim, &all[i]));
+    }
+    sim_push(sim, end, EVENT_COLLECTIVE, s->r, s->op);
+}
+
+static void collective_go(struct simulation *sim, const struct start *s)
+{
+    struct collective_op x;
+    enum collective_how how;
+    int32_t own;
+
+    sim_collective(sim, s->r, s->op, &x);
+    int64_t n = x.c.members;
+    double whole = collective_seconds(sim, &x, &how);
+    sim->collectives[how] += sim->ranks / sim->period * members_here(sim, &x)
+        / n;
+    if (whole >= 0) {
+        sim_push(sim, sim->now + whole, EVENT_COLLECTIVE, s->r, s->op);
+        return;
+    }
+    struct collective_op *all = xcalloc((size_t)n, sizeof *all);
+    for (int64_t i = 0; i < n; i++) {
+        struct rank *p = collective_member(sim, &x, i, &own);
+        if (p)
+            sim_collective(sim, p, own, &all[i]);
+    }
+    if (sim->flows || (sim->m->devices && sim->o.network->host))
+        members_push(sim, all, n);
+    else
+        members_wait(sim, s, all, n);
+    free(all);
+}
+
+/* What a channel sends is charged before what it receives, channel by channel:
+ * in whichever order ranks got ready. */
+static void channel_charge(struct simulation *sim, int channel)
+{
+    for (int side = 0; side < 2; side++)
+        for (int64_t i = 0; i < sim->n_starts; i++) {
+            struct start *s = &sim->starts[i];
+            const struct step *st = sim_step(s->r, s->op);
+            if (st->channel != channel || (side && !s->peer))
+                continue;
+            if (!s->peer) {
+                collective_go(sim, s);
+                continue;
+            }
+            const struct message *msg = &sim->messages[st->cost];
+            s->until = fmax(s->until, charge(sim, side ? s->peer : s->r,
+                                             msg->tiles, msg->bytes));
+            if (side)
+                message_go(sim, s);
+        }
+}
+
+void starts_charge(struct simulation *sim)
+{
+    uint32_t channels = 0;
+
+    for (int64_t i = 0; i < sim->n_starts; i++)
+        channels |= 1u << sim_step(sim->starts[i].r,
+                                   sim->starts[i].op)->channel;
+    for (; channels; channels &= channels - 1)
+        channel_charge(sim, __builtin_ctz(channels));
+    sim->n_starts = 0;
 }
 
 void member_over(struct simulation *sim, struct rank *r, int32_t op)

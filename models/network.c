@@ -39,8 +39,8 @@ static double member_message(const struct simulation *sim,
                              const struct collective_shape *c, int64_t from,
                              int64_t to, int64_t bytes)
 {
-    return network_seconds(sim, sim->rank[c->ranks[from]].place,
-                           sim->rank[c->ranks[to]].place, bytes);
+    return network_seconds(sim, sim_place_of(sim, c->ranks[from]),
+                           sim_place_of(sim, c->ranks[to]), bytes);
 }
 
 /* All-reduce: halves scattered and gathered again in log2 N rounds each; scan:
@@ -125,6 +125,11 @@ static const struct network_model flow = {
 
 const struct network_model *const network_models[] = { &ideal, &loggp, &flow,
                                                        NULL };
+
+const struct network_model *network_default(const struct machine *m)
+{
+    return m->graph && !m->devices ? &flow : &loggp;
+}
 
 const struct network_model *network_find(const char *name)
 {

@@ -120,16 +120,18 @@ static void exchange(int32_t *map, int64_t a, int64_t b)
     map[b] = slot;
 }
 
-/* Exchanges that make the messages faster, as long as there are any, all pairs
- * of few ranks, else some drawn. */
+/* Exchanges that make the messages faster, as long as there are any among about
+ * as many as there are pairs, and as many messages looked at as the simulator
+ * may take ops. */
 static void descend(struct chooser *x, int32_t *map)
 {
-    int64_t n = ranks_of(x), tries = min64(n * (n - 1) / 2, 4096);
+    int64_t n = ranks_of(x), pairs = n * (n - 1) / 2;
     double seconds, least = placement_strain(x->p, map);
+    double left = x->most_ops / (double)max64(x->p->traffic->n, 1);
 
     do {
         seconds = least;
-        for (int64_t i = 0; i < tries; i++) {
+        for (int64_t i = 0; i < pairs && left > 0; i++, left--) {
             int64_t a = draw(x, n), b = draw(x, n);
             exchange(map, a, b);
             double now = placement_strain(x->p, map);
@@ -138,7 +140,7 @@ static void descend(struct chooser *x, int32_t *map)
             else
                 exchange(map, a, b);
         }
-    } while (least < seconds * (1 - ALIKE));
+    } while (least < seconds * (1 - ALIKE) && left > 0);
 }
 
 /* Exchanges that the simulator calls faster. */

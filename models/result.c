@@ -18,7 +18,7 @@ static void report_stuck(const struct simulation *sim, struct error *e)
 
     fail(e, "deadlock: %" PRId64 " of %" PRId64 " ops never ran:", sim->left,
          sim->n_ops);
-    for (int64_t i = 0; i < sim->ranks; i++) {
+    for (int64_t i = 0; i < sim->period; i++) {
         const struct rank *r = &sim->rank[i];
         for (int l = 0; l < LANES; l++) {
             char name[96];
@@ -77,7 +77,7 @@ static int64_t fold_spans(const struct schedule *s, struct span *spans,
 static void make_spans(const struct simulation *sim, struct simulate_result *res)
 {
     res->spans = xcalloc((size_t)max64(sim->n_ops, 1), sizeof *res->spans);
-    for (int64_t i = 0; i < sim->ranks; i++) {
+    for (int64_t i = 0; i < sim->period; i++) {
         const struct rank *r = &sim->rank[i];
         const struct schedule *s = r->shape->s;
         struct span *first = res->spans + res->n_spans;
@@ -108,9 +108,10 @@ void sim_result(const struct simulation *sim, struct simulate_result *res)
 
     *res = (struct simulate_result){ .deadlock = sim->left > 0 };
     res->rank_seconds = xcalloc((size_t)sim->ranks, sizeof(double));
-    for (int64_t i = 0; i < sim->ranks; i++) {
+    for (int64_t i = 0; i < sim->period; i++) {
         /* The last change at a rank is the end of its last op. */
-        res->rank_seconds[i] = sim->rank[i].last;
+        for (int64_t k = i; k < sim->ranks; k += sim->period)
+            res->rank_seconds[k] = sim->rank[i].last;
         res->seconds = fmax(res->seconds, sim->rank[i].last);
         communicated += sim->rank[i].communicated;
         hidden += sim->rank[i].hidden;

@@ -13,25 +13,32 @@
 
 /* ---- Set-up ------------------------------------------------------------- */
 
-/* Ranks take slots in turn, unless it is said where they are. */
 static void make_places(struct simulation *sim)
 {
     const struct machine *m = sim->m;
     int64_t slots = machine_slots(m);
 
-    sim->places = slots ? slots : sim->ranks;
+    sim->places = slots ? slots
+        : m->shared_core && m->cores > 0 ? min64(m->cores, sim->ranks)
+        : sim->ranks;
     sim->residents = xcalloc((size_t)sim->places, sizeof *sim->residents);
     for (int64_t i = 0; i < sim->places; i++)
         sim->residents[i] = -1;
-    for (int64_t i = sim->ranks - 1; i >= 0; i--) {
+    for (int64_t i = sim->period - 1; i >= 0; i--) {
         struct rank *r = &sim->rank[i];
-        r->place = (int32_t)(sim->o.slots ? sim->o.slots[i] : i % sim->places);
+        r->place = sim_place_of(sim, (int32_t)i);
+        r->slow = jitter_slow(sim->o.jitter, i);
+        r->delay = jitter_delay(sim->o.jitter, i);
         r->beside = sim->residents[r->place];
         sim->residents[r->place] = (int32_t)i;
         sim->shared_places |= r->beside >= 0;
     }
-    if (!sim->o.links)
+    if (!sim->o.links) {
         sim->own_links = links_create(m, sim->places);
+        links_derate(sim->own_links, sim);
+        if (sim->period < sim->ranks)
+            sim->own_links->period = sim->period;
+    }
     sim->links = sim->o.links ? sim->o.links : sim->own_links;
 }
 
@@ -40,8 +47,10 @@ struct simulation *simulation_create(int64_t ranks, const struct machine *m,
 {
     struct simulation *sim = xcalloc(1, sizeof *sim);
 
-    *sim = (struct simulation){ .m = m, .o = *o, .ranks = ranks };
-    sim->rank = xcalloc((size_t)ranks, sizeof *sim->rank);
+    *sim = (struct simulation){ .m = m, .o = *o, .ranks = ranks,
+                                .period = o->period ? o->period : ranks };
+    sim->rank = xcalloc((size_t)sim->period, sizeof *sim->rank);
+    sim->awake = xcalloc((size_t)sim->period, sizeof *sim->awake);
     make_places(sim);
     sim->marks = xcalloc((size_t)ranks, sizeof *sim->marks);
     sim->engines = xcalloc((size_t)sim->places * ENGINES,
@@ -74,10 +83,13 @@ void simulation_destroy(struct simulation *sim)
     free(sim->ports);
     free(sim->engines);
     free(sim->rank);
+    free(sim->awake);
+    free(sim->starts);
     free(sim->residents);
     free(sim->marks);
     free(sim->times);
     free(sim->gathered);
+    free(sim->groups);
     free(sim->events.heap);
     free(sim);
 }
@@ -142,7 +154,15 @@ static int heads_other(const struct rank *r, const struct step *st, int lane,
         || second->state != HEAD_BLOCKED;
 }
 
-/* Whatever can begin at r, begins. */
+static void wake(struct simulation *sim, struct rank *r)
+{
+    if (r->awake)
+        return;
+    r->awake = 1;
+    sim->awake[sim->n_awake++] = (int32_t)(r - sim->rank);
+}
+
+/* Heads of r whose dependencies are met. */
 static void advance(struct simulation *sim, struct rank *r)
 {
     for (uint32_t lanes = r->blocked; lanes; lanes &= lanes - 1) {
@@ -160,7 +180,22 @@ static void advance(struct simulation *sim, struct rank *r)
         }
         head_ready(sim, r, lane);
     }
-    sim_engines_start(sim, r);
+}
+
+/* Whatever can begin, begins, after all that ends at this time has ended: then
+ * the order in which it did does not matter, and ranks that do the same are
+ * treated the same. */
+static void begin(struct simulation *sim)
+{
+    for (int64_t i = 0; i < sim->n_awake; i++)
+        advance(sim, &sim->rank[sim->awake[i]]);
+    for (int64_t i = 0; i < sim->n_awake; i++) {
+        struct rank *r = &sim->rank[sim->awake[i]];
+        sim_engines_start(sim, r);
+        r->awake = 0;
+    }
+    sim->n_awake = 0;
+    starts_charge(sim);
 }
 
 /* Other lanes see that an op is over. */
@@ -193,7 +228,7 @@ static void complete(struct simulation *sim, struct rank *r, int32_t op)
         if (h->op >= 0)
             r->blocked |= 1u << st->lane[j];
     }
-    advance(sim, r);
+    wake(sim, r);
 }
 
 /* ---- Events ------------------------------------------------------------- */
@@ -242,7 +277,8 @@ static void collective_event(struct simulation *sim, const struct rank *r,
     for (int64_t i = 0; i < x.c.members; i++) {
         int32_t own;
         struct rank *p = collective_member(sim, &x, i, &own);
-        seen(sim, p, own);
+        if (p)
+            seen(sim, p, own);
     }
 }
 
@@ -280,10 +316,10 @@ static void handle(struct simulation *sim, struct event ev)
         return;
     case EVENT_DONE:
         show_done(r, ev.op);
-        advance(sim, r);
+        wake(sim, r);
         return;
     case EVENT_ENQUEUED:
-        advance(sim, r);
+        wake(sim, r);
         return;
     case EVENT_PUSHED:
     case EVENT_TRANSFER:
@@ -293,23 +329,36 @@ static void handle(struct simulation *sim, struct event ev)
 
 /* ---- All ---------------------------------------------------------------- */
 
+/* All events of the next time at which there are any; 0: no more. */
+static int next_events(struct simulation *sim)
+{
+    struct events *q = &sim->events;
+
+    if (flows_changed(sim) && (q->n == 0 || q->heap->time > sim->now))
+        flows_settle(sim);
+    if (q->n == 0)
+        return 0;
+    sim->now = q->heap->time;
+    for (int64_t n = q->n; n > 0 && q->n > 0 && q->heap->time <= sim->now; n--)
+        handle(sim, events_pop(q));
+    return 1;
+}
+
 void simulation_run(struct simulation *sim, struct simulate_result *result)
 {
     if (sim->o.record)
         sim->times = xcalloc((size_t)sim->n_ops, sizeof *sim->times);
     sim->left = sim->n_ops;
-    for (int64_t r = 0; r < sim->ranks; r++)
-        advance(sim, &sim->rank[r]);
-    for (;;) {
-        if (flows_changed(sim) && (sim->events.n == 0
-                                   || sim->events.heap->time > sim->now))
-            flows_settle(sim);
-        if (sim->events.n == 0)
-            break;
-        struct event ev = events_pop(&sim->events);
-        sim->now = ev.time;
-        handle(sim, ev);
+    for (int64_t i = 0; i < sim->period; i++) {
+        struct rank *r = &sim->rank[i];
+        if (r->delay > 0)
+            sim_push(sim, r->delay, EVENT_ENQUEUED, r, 0);
+        else
+            wake(sim, r);
     }
+    begin(sim);
+    while (next_events(sim))
+        begin(sim);
     sim_result(sim, result);
 }
 

@@ -6,6 +6,7 @@
 #ifndef SPAR_SIMULATE_H
 #define SPAR_SIMULATE_H
 
+#include "job/jitter.h"
 #include "models/links.h"
 #include "schedule/schedule.h"
 #include "topo/collective.h"
@@ -47,6 +48,9 @@ struct network_model {
 };
 extern const struct network_model *const network_models[];  /* NULL last */
 const struct network_model *network_find(const char *name);
+/* Where nobody asks for one: flow where the machine has a graph, else loggp;
+ * that, too, on devices whose messages were measured. */
+const struct network_model *network_default(const struct machine *m);
 
 struct simulate_options {
     const struct network_model *network;
@@ -57,11 +61,17 @@ struct simulate_options {
     /* [ranks] slot of the machine's graph, or device; NULL: rank r is on slot r
      * modulo their number. */
     const int32_t *slots;
+    /* Only ranks 0 .. period - 1 are added and simulated: rank r stands for all
+     * r + i period, which do the same, to those as far from them
+     * (simulate_period()). 0: all. */
+    int64_t period;
+    const struct jitter *jitter;        /* NULL: none */
 };
 /* Of a link: all that went over it, the time when anything did, and the largest
  * part of its capacity that was used. */
 struct link_use {
     double bytes, busy, peak;
+    double capacity;            /* B/s */
 };
 struct simulate_result {
     double seconds;             /* makespan */
@@ -76,6 +86,19 @@ struct simulate_result {
     int64_t n_links;            /* 0: the network model does not share them */
     struct link_use *links;     /* owned */
 };
+
+/* May the simulation be folded?  `schedules`: of the ranks of one period, of
+ * which the strategy knows that it repeats itself (plan_period()).  The least
+ * multiple of it after which ranks also have equal ways to whom they speak;
+ * `ranks`: there is none. */
+int64_t simulate_period(const struct schedule *const *schedules,
+                        int64_t period, int64_t ranks, const struct machine *m,
+                        const struct simulate_options *o);
+
+/* 0, or -1 and *e (usage) if the machine has not the links that j (NULL: none)
+ * derates. */
+int simulate_jitter(const struct machine *m, const struct jitter *j,
+                    const struct network_model *network, struct error *e);
 
 /* A simulation gets the schedules one by one, of ranks 0, 1, ... ranks - 1,
  * frozen and of one pool, and then runs once.  What it needs of a schedule it

@@ -28,7 +28,8 @@ void entry_describe(struct session *s, int64_t index)
         x->predicted = predict_seconds(built, s->ranks, s->machine,
                                        s->kernel->name,
                                        scenario_slots(s->scenario,
-                                                      s->machine));
+                                                      s->machine),
+                                       &s->scenario->jitter);
     for (int32_t r = 0; r < s->ranks; r++)
         schedule_destroy(all[r]);
     free(all);

@@ -18,8 +18,8 @@ AM_TESTS_ENVIRONMENT = \
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
 	%D%/check_stall.t %D%/check_words.t %D%/collective.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
-	%D%/device.t %D%/estimate.t %D%/flow.t %D%/forms.t %D%/graph.t \
-	%D%/import.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
+	%D%/device.t %D%/estimate.t %D%/flow.t %D%/fold.t %D%/forms.t %D%/graph.t %D%/history.t \
+	%D%/import.t %D%/jitter.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
 	%D%/lower.t %D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
@@ -35,9 +35,8 @@ rank_tests = %D%/agree.mpi %D%/execute.mpi %D%/limits.mpi %D%/transport.mpi
 gpu_tests = %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/device.t \
 	%D%/faults.sh %D%/transport.mpi
 shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
-	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/place.sh %D%/tables.sh \
-	%D%/slurm.sh \
-	%D%/topo.sh
+	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/place.sh %D%/slurm.sh \
+	%D%/tables.sh %D%/topo.sh
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
 check_PROGRAMS += $(unit_tests) $(rank_tests)
@@ -77,12 +76,17 @@ endif
 %C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h
 %C%_kernel_scores_t_SOURCES = %D%/kernel_scores_test.c %D%/kernel_tensor.h
 %C%_kernel_segment_t_SOURCES = %D%/kernel_segment_test.c %D%/kernel_tensor.h
+%C%_fold_t_SOURCES = %D%/fold_test.c %D%/simulate_machine.h
 %C%_placement_t_SOURCES = %D%/placement_test.c %D%/simulate_machine.h
 %C%_flow_t_SOURCES = %D%/flow_test.c %D%/simulate_bench.h \
 	%D%/simulate_machine.h
 %C%_estimate_t_SOURCES = %D%/estimate_test.c
 %C%_graph_t_SOURCES = %D%/graph_test.c
+%C%_history_t_SOURCES = %D%/history_test.c %D%/simulate_bench.h \
+	%D%/simulate_machine.h
 %C%_import_t_SOURCES = %D%/import_test.c
+%C%_jitter_t_SOURCES = %D%/jitter_test.c %D%/simulate_bench.h \
+	%D%/simulate_machine.h
 %C%_job_t_SOURCES = %D%/job_test.c
 %C%_kernel_t_SOURCES = %D%/kernel_test.c %D%/kernel_problem.h
 %C%_linear_strategy_t_SOURCES = %D%/linear_strategy_test.c %D%/rig.c \
@@ -200,8 +204,7 @@ EXTRA_DIST += bench/gpu/linear.py
 bench: %D%/bench_cuda_linear %D%/bench_cuda_rows %D%/bench_kernel \
 	%D%/bench_loopback %D%/bench_precision %D%/bench_sim \
 	%D%/bench_transport
-	for network in ideal loggp; do SPAR_DATA=$(srcdir)/scenarios \
-	  %D%/bench_sim $(srcdir)/scenarios/ring-1024.yaml $$network; done
+	$(srcdir)/bench/sim . || true
 	%D%/bench_kernel
 	%D%/bench_precision
 	%D%/bench_cuda_rows

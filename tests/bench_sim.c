@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How fast a scenario is simulated on one core: schedules built one by one, then
- * all ranks from event to event.  An event is an op or a message.
- *   bench_sim SCENARIO NETWORK [KEY=VALUE...] */
+ * How fast scenarios are simulated on one core: schedules built one by one, then
+ * all ranks from event to event.  An event is an op or a message of a rank that
+ * is simulated.
+ *   bench_sim SCENARIO NETWORK [--fold] [KEY=VALUE...] */
 #include <config.h>
 
-#include "cli/planned.h"
-#include "models/simulate.h"
+#include "cli/simulated.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -39,41 +40,65 @@ static int64_t events(const struct schedule *s)
     return n;
 }
 
+/* All seconds, and those without building schedules. */
+struct times {
+    double all, simulated;
+    int64_t events;
+};
+
+static int simulate_entry(struct planned *p, const struct machine *m,
+                          const struct simulate_options *o, struct times *t,
+                          struct simulate_result *r, struct error *e)
+{
+    double start = now();
+    struct simulation *sim = simulation_create(p->ranks, m, o);
+
+    *t = (struct times){ 0 };
+    for (int64_t k = 0; k < o->period; k++) {
+        struct schedule *one = plan_build(p->plan, (int32_t)k);
+        simulation_add(sim, one);
+        t->events += events(one);
+        schedule_destroy(one);
+    }
+    double built = now();
+    int rc = simulation_ready(sim, e);
+    if (!rc)
+        simulation_run(sim, r);
+    t->all = now() - start;
+    t->simulated = now() - built;
+    simulation_destroy(sim);
+    return rc;
+}
+
 static int entry(const struct scenario *s, int64_t i, const struct machine *m,
-                 const struct network_model *network, struct error *e)
+                 const struct network_model *network, int fold,
+                 struct error *e)
 {
     struct simulate_options o = { .network = network, .kernel = s->kernel };
     struct simulate_result r;
     struct planned p;
+    struct times t;
     double start = now();
-    int64_t n = 0;
 
     planned_open(&p, s, i, s->ranks);
     if (!p.plan)
         return fail(e, "%s does not apply: %s", p.asked->strategy->name,
                     p.reason.text);
-    struct simulation *sim = simulation_create(p.ranks, m, &o);
-    for (int32_t k = 0; k < p.ranks; k++) {
-        struct schedule *one = plan_build(p.plan, k);
-        simulation_add(sim, one);
-        n += events(one);
-        schedule_destroy(one);
-    }
-    int rc = simulation_ready(sim, e);
-    double built = now();
+    o.period = fold ? simulated_period(&p, m, &o) : p.ranks;
+    double planned = now() - start;
+    int rc = simulate_entry(&p, m, &o, &t, &r, e);
     if (!rc) {
-        simulation_run(sim, &r);
-        double over = now();
-        printf("%s %s, %d ranks, %s: %.3f M events, built in %.2f s, "
-               "simulated in %.2f s: %.2f M events/s, %.0f MB; makespan "
-               "%.9g s\n", p.asked->strategy->name, planned_layout(&p),
-               (int)p.ranks, network->name, 1e-6 * (double)n, built - start,
-               over - built, 1e-6 * (double)n / (over - start),
-               peak_megabytes(), r.seconds);
+        double seconds = planned + t.all;
+        printf("%s %s, %d ranks, %d of them simulated, %s: %.3f M events in "
+               "%.2f s, simulated in %.2f s: %.2f M events/s, %.0f MB; "
+               "makespan %.9g s\n", p.asked->strategy->name,
+               planned_layout(&p), (int)p.ranks, (int)o.period, network->name,
+               1e-6 * (double)t.events, seconds, t.simulated,
+               1e-6 * (double)t.events / seconds, peak_megabytes(),
+               r.seconds);
         fflush(stdout);
         simulate_result_clear(&r);
     }
-    simulation_destroy(sim);
     planned_close(&p);
     return rc;
 }
@@ -81,14 +106,15 @@ static int entry(const struct scenario *s, int64_t i, const struct machine *m,
 int main(int argc, char **argv)
 {
     struct error e = { 0 };
+    int fold = argc > 3 && strcmp(argv[3], "--fold") == 0, at = 3 + fold;
 
     if (argc < 3) {
-        fprintf(stderr, "bench_sim SCENARIO NETWORK [KEY=VALUE...]\n");
+        fprintf(stderr, "bench_sim SCENARIO NETWORK [--fold] [KEY=VALUE...]\n");
         return 2;
     }
     struct scenario *s = scenario_load(argv[1],
-                                       (const char *const *)argv + 3,
-                                       argc - 3, &e);
+                                       (const char *const *)argv + at,
+                                       argc - at, &e);
     struct machine *m = s ? scenario_machine(s, NULL, &e) : NULL;
     const struct network_model *network = network_find(argv[2]);
     if (!m || !network) {
@@ -97,7 +123,7 @@ int main(int argc, char **argv)
     }
     int rc = 0;
     for (int64_t i = 0; i < s->n_strategies && !rc; i++)
-        rc = entry(s, i, m, network, &e);
+        rc = entry(s, i, m, network, fold, &e);
     if (rc)
         fprintf(stderr, "bench_sim: %s\n", e.text);
     machine_destroy(m);

@@ -136,6 +136,52 @@ spar sim "$small" --set strategies.0.layout=contiguous -o "$temporary/o.h5" &&
     silent out && says err '^spar: .*hash'
 point "compare refuses other schedules"
 
+# ---- sim: networks, folding, jitter
+for network in ideal loggp flow; do
+    spar sim "$small" --network $network --set job.sequence=512 \
+        --set job.mask=full --set run.ranks=8 --format json \
+        -o "$temporary/f.h5" --set 'strategies=[{name: ring}, {name: ulysses}]' \
+        --set 'job.transformer={heads: 8, head_dim: 8}' &&
+        json '[s["classes"] for s in x] == [1, 1]' &&
+        cp "$temporary/out" "$temporary/folded" &&
+        spar sim "$small" --network $network --set job.sequence=512 \
+        --set job.mask=full --set run.ranks=8 --format json --no-fold \
+        -o "$temporary/u.h5" --set 'strategies=[{name: ring}, {name: ulysses}]' \
+        --set 'job.transformer={heads: 8, head_dim: 8}' &&
+        json '[s["classes"] for s in x] == [8, 8] and [dict(s, classes=1)
+        for s in x] == json.load(open("'"$temporary"'/folded"))' &&
+        spar compare "$temporary/u.h5" "$temporary/f.h5" || break
+done
+point "sim: folded as --no-fold, on every network"
+spar sim "$scenarios/ring-1024.yaml" --set run.ranks=16384 --network flow \
+    -o "$temporary/f.h5" && says out '16384 ranks in 1 class of 16384'
+point "sim: 16384 ranks, folded"
+spar sim "$small" --network flow --format json -o "$temporary/f.h5" &&
+    json 'all(abs(sum(l["bytes"] for l in s["links"])
+    - 2 * sum(s["bytes_sent"])) < 1 and len(s["links"]) == 4 and
+    all(l["peak"] <= 1 + 1e-9 and l["busy_s"] <= s["predicted_s"]
+    for l in s["links"]) and abs(sum(s["critical_path_s"].values())
+    - s["predicted_s"]) < 2e-9 for s in x)'
+point "sim: links, critical path"
+spar sim "$small" --format json -o "$temporary/f.h5" &&
+    cp "$temporary/out" "$temporary/even" &&
+    spar sim "$small" --format json -o "$temporary/f.h5" --set \
+    'jitter={ranks: [{rank: 1, slow: 3, delay: 1 ms}]}' && json 'all(
+    s["predicted_s"] > 1e-3 + e["predicted_s"] for s, e in zip(x,
+    json.load(open("'"$temporary"'/even"))))'
+point "sim: a late, slow rank"
+launch="$MPIEXEC -n 2"
+run_slow() {
+    spar run "$small" --format json -o "$temporary/f.h5" --set \
+        'strategies=[{name: ring}]' --set job.sequence=2048 \
+        --set run.repeats=5 --set "jitter={ranks: [{rank: 1, slow: $1}]}"
+}
+run_slow 1 && cp "$temporary/out" "$temporary/even" && run_slow 60 &&
+    json 'x[0]["passed"] and x[0]["time_s"]["min"] >
+    5 * json.load(open("'"$temporary"'/even"))[0]["time_s"]["min"]'
+point "run: a rank that is slowed down 60 times"
+launch=
+
 # ---- plan
 plan() { spar plan "$small" "$@"; }
 plan && says out ' candidates of 5 strategies, estimated' && says out '^  1[ *] ring' &&

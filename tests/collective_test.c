@@ -34,13 +34,6 @@ static struct machine *preset(const char *name)
     return m;
 }
 
-static void forget_tables(struct machine *m)
-{
-    for (int64_t i = 0; i < m->n_collectives; i++)
-        free(m->collectives[i].segments);
-    m->n_collectives = 0;
-}
-
 /* The strategy, `ulysses` or `{name: usp, head: 4}`, on a machine. */
 static struct simulate_result run_on(const struct machine *m,
                                      const char *strategy,
@@ -114,7 +107,7 @@ static void by_constants(void **state)
     struct collective_path path;
 
     (void)state;
-    forget_tables(m);
+    machine_drop_collectives(m);
     collective_path(m, slots, RANKS, OF_ALL_TO_ALL, &path);
     assert_int_equal(path.class, CLASS_NVLINK);
     assert_true(fabs(path.bandwidth / (0.68 * 450e9) - 1) < 1e-9);
@@ -127,6 +120,25 @@ static void by_constants(void **state)
                     < 2e-9);
     simulate_result_clear(&r);
     machine_destroy(m);
+}
+
+/* NVLink from host to host is NVLink; a network between hosts is not. */
+static void across_hosts(void **state)
+{
+    struct machine *rack = preset("gb200-nvl72");
+    struct simulate_result r = run_on(rack, "{name: ulysses}", "flow");
+
+    (void)state;
+    assert_int_equal(rack->graph->vertices[rack->graph->slots[7]].host, 1);
+    assert_int_equal(r.collectives[COLLECTIVE_CONSTANTS], 2);
+    simulate_result_clear(&r);
+    machine_destroy(rack);
+    rack = preset("unit-cluster");
+    assert_int_equal(rack->graph->n_slots, RANKS);
+    r = run_on(rack, "{name: ulysses}", "flow");
+    assert_int_equal(r.collectives[COLLECTIVE_MESSAGES], 2);
+    simulate_result_clear(&r);
+    machine_destroy(rack);
 }
 
 /* Two groups at once: over NVLink each by itself; on PCIe they share links. */
@@ -189,7 +201,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(by_table), cmocka_unit_test(by_constants),
-        cmocka_unit_test(by_messages), cmocka_unit_test(shared_paths),
+        cmocka_unit_test(across_hosts), cmocka_unit_test(by_messages),
+        cmocka_unit_test(shared_paths),
         cmocka_unit_test(quantiles),
     };
 

@@ -277,6 +277,77 @@ static void falls_back(void **state)
     machine_destroy(m);
 }
 
+/* The surfaces of m that are of this op and block. */
+static struct machine only(const struct machine *m, const char *op,
+                           enum block_kind block)
+{
+    struct machine part = { .n_surfaces = 0 };
+
+    part.surfaces = xcalloc((size_t)m->n_surfaces, sizeof *part.surfaces);
+    for (int64_t i = 0; i < m->n_surfaces; i++)
+        if (m->surfaces[i].block == block
+            && strcmp(m->surfaces[i].op, op) == 0)
+            part.surfaces[part.n_surfaces++] = m->surfaces[i];
+    return part;
+}
+
+/* Squares of `op` and `block` that m has, from what `part` has: mean error. */
+static double rule_error(const struct machine *m, const struct machine *part,
+                         const char *op, enum block_kind block, int64_t least,
+                         enum estimate_how how)
+{
+    double error = 0;
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < m->n_surfaces; i++) {
+        const struct surface *s = &m->surfaces[i];
+        struct block_shape shape = shape_of(s);
+        if (s->block != block || strcmp(s->op, op) != 0)
+            continue;
+        for (int64_t j = 0; j < s->n; j++) {
+            const struct surface_point *p = &s->points[j];
+            if (p->q != p->k || p->q < least)
+                continue;
+            struct block_time x = machine_estimate(part, op, s->kernel, &shape,
+                                                   block, p->q, p->k);
+            assert_int_equal(x.how, how);
+            error += fabs(x.seconds / p->seconds - 1);
+            n++;
+        }
+    }
+    assert_true(n > 8);
+    return error / (double)n;
+}
+
+/* The rules on what this project measured itself, which they are not fitted
+ * to: cuDNN on one H100. */
+static void rules_elsewhere(void **state)
+{
+    char *path = in_source("scenarios/machines/h100.yaml");
+    struct error e = { 0 };
+    size_t size;
+    char *text = file_read_local(path, &size, &e);
+    struct machine *m = text ? machine_parse(path, text, size, &e) : NULL;
+
+    (void)state;
+    assert_non_null(m);
+    struct machine causal = only(m, "attend", BLOCK_CAUSAL);
+    struct machine full = only(m, "attend", BLOCK_FULL);
+    double mask = rule_error(m, &causal, "attend", BLOCK_FULL, 1024,
+                             ESTIMATE_MASK);
+    double back = rule_error(m, &full, "attend_backward", BLOCK_FULL, 4096,
+                             ESTIMATE_FORWARD);
+    print_message("# full from causal %.1f %% off, backward from forward %.1f "
+                  "%%\n", 100 * mask, 100 * back);
+    assert_true(mask < 0.13);
+    assert_true(back < 0.13);
+    free(causal.surfaces);
+    free(full.surfaces);
+    machine_destroy(m);
+    free(text);
+    free(path);
+}
+
 /* What a quantile asks for, and what cannot be told. */
 static void quantiles(void **state)
 {
@@ -307,6 +378,7 @@ int main(void)
         cmocka_unit_test(never_above_peak),
         cmocka_unit_test(intervals_cover),
         cmocka_unit_test(falls_back),
+        cmocka_unit_test(rules_elsewhere),
         cmocka_unit_test(quantiles),
     };
 

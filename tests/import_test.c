@@ -11,7 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-static const struct import_asked nothing = { 0, NULL, NULL };
+static const struct import_asked nothing = { 0, NULL, NULL, NULL };
 
 static int read_text(struct import *in, const char *text,
                      const struct import_asked *asked, struct error *e)
@@ -61,6 +61,42 @@ static void nccl_text(void **state)
     import_clear(&in);
 }
 
+/* Logs of launchers around it, two tests in one file, other spellings. */
+static void nccl_log(void **state)
+{
+    struct import in = { .n = 0 };
+    struct error e = { 0 };
+
+    (void)state;
+    assert_int_equal(read_text(&in,
+        "2 processes started\n10.0.0.1:41:41 [0] NCCL INFO Bootstrap\n"
+        "# nccl-tests version 2.20.0 (b4d5bee) nccl-headers=23102 "
+        "nccl-library=23102\n# Collective test starting: all_reduce_perf_mpi\n"
+        "# nThread 1 nGpus 1 minBytes 8\n# Using devices\n"
+        "# Rank 0 Group 0 Pid 10 on node-a device 0 [0000:01:00] NVIDIA H100\n"
+        "# Rank 1 Group 0 Pid 11 on node-b device 0 [0000:01:00] NVIDIA H100\n"
+        "NCCL version 2.31.2+cuda13.0\n# size count type redop root time "
+        "algbw busbw #wrong time algbw busbw #wrong\n"
+        "1024 256 float sum -1 20.5 0 0 0 20 0 0 0\n"
+        "node-a:41:50 [0] NCCL INFO comm destroyed\n"
+        "# Collective test starting: alltoall_perf\n"
+        "# nThread 1 nGpus 4 minBytes 8\n# Using devices\n"
+        "#  Rank  0 Pid     10 on node-a device  0 [0x07] NVIDIA H100\n"
+        "#  Rank  1 Pid     10 on node-a device  1 [0x0f] NVIDIA H100\n"
+        "# size count type redop time algbw busbw error time algbw busbw "
+        "error\n4096 512 float none 9.5 0 0 0e+00 9 0 0 N/A\n", &nothing,
+        &e), 0);
+    assert_int_equal(in.n, 2);
+    assert_int_equal(in.runs[0].kind, OF_ALL_REDUCE);
+    assert_int_equal(in.runs[0].ranks, 2);
+    assert_int_equal(in.runs[0].hosts, 2);
+    assert_int_equal(in.runs[1].kind, OF_ALL_TO_ALL);
+    assert_int_equal(in.runs[1].hosts, 1);
+    assert_true(fabs(in.runs[1].points[0].seconds / 9.5e-6 - 1) < 1e-12);
+    assert_string_equal(in.versions, "NCCL 2.31.2");
+    import_clear(&in);
+}
+
 static void nccl_json(void **state)
 {
     struct import in = { .n = 0 };
@@ -86,7 +122,7 @@ static void nccl_json(void **state)
 /* OSU counts bytes of a pair in all-gather and all-to-all. */
 static void osu_text(void **state)
 {
-    const struct import_asked asked = { 4, "node7", NULL };
+    const struct import_asked asked = { 4, NULL, "node7", NULL };
     struct import in = { .n = 0 };
     struct error e = { 0 };
 
@@ -97,7 +133,13 @@ static void osu_text(void **state)
         &e), 0);
     assert_int_equal(read_text(&in, "# OSU MPI Latency Test v7.4\n"
         "# Size          Latency (us)\n0   1.0\n8   1.25\n", &asked, &e), 0);
-    assert_int_equal(in.n, 2);
+    assert_int_equal(read_text(&in,
+        "\n# OSU MPI All-to-All Personalized Exchange Latency Test v7.4\n"
+        "# Datatype: MPI_CHAR.\n# Size       Avg Latency(us)        Validation"
+        "\n8                      12.46              Pass\n", &asked, &e), 0);
+    assert_int_equal(in.n, 3);
+    assert_int_equal(in.runs[2].kind, OF_ALL_TO_ALL);
+    assert_int_equal(in.runs[2].points[0].bytes, 32);
     assert_int_equal(in.runs[0].ranks, 4);
     assert_int_equal(in.runs[0].points[0].bytes, 4096);
     assert_int_equal(in.runs[1].kind, OF_SEND_RECV);
@@ -112,8 +154,7 @@ static void bad_texts(void **state)
         { "", "f: neither text nor JSON" },
         { "Dear Sir\n", "f: neither text nor JSON" },
         { "# Using devices\n", "f: no times in it" },
-        { "# Using devices\n 8 2 float sum -1 6 0 0 0\n",
-          "f:2: times before the line that heads them" },
+        { "# Using devices\n 8 2 float sum -1 6 0 0 0\n", "no times in it" },
         { "# nThread 1\n# Collective test starting: broadcast_perf\n",
           "f:2: \"broadcast\": of all_gather" },
         { NCCL_HEAD " 8 x\n", "f:11: not a line of results: \"8 ...\"" },
@@ -121,6 +162,8 @@ static void bad_texts(void **state)
           "f:11: 3 wrong values" },
         { NCCL_HEAD " 8 2 float none -1 0.0 0 0 0 6 0 0 0\n",
           "f:11: 8 B in 0 us cannot be" },
+        { "# nThread 1\n# size count type redop root time #wrong\n 8 2 float "
+          "sum -1 6 0\n", "f:3: which collective this is is not said: --op" },
         { "# nThread 1\n# Collective test starting: all_reduce_perf\n# size "
           "count type redop root time #wrong\n 8 2 float sum -1 6 0\n",
           "f:4: on 0 ranks" },
@@ -236,7 +279,8 @@ static void constants(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nccl_text), cmocka_unit_test(nccl_json),
+        cmocka_unit_test(nccl_text), cmocka_unit_test(nccl_log),
+        cmocka_unit_test(nccl_json),
         cmocka_unit_test(osu_text), cmocka_unit_test(bad_texts),
         cmocka_unit_test(not_mixed), cmocka_unit_test(fits_collectives),
         cmocka_unit_test(constants),

@@ -29,6 +29,7 @@ static struct surface surfaces[] = {
 static struct link_segment segments[2];
 static const struct links *with_links;  /* NULL: the machine's */
 static const int32_t *with_slots;
+static const struct jitter *with_jitter;
 
 static struct machine unit_machine(void)
 {
@@ -73,7 +74,8 @@ static struct simulate_result simulate_with(const struct job *job,
     struct simulate_result r;
     struct simulate_options o = { .network = network_find(network),
                                   .kernel = "cpu", .record = 1,
-                                  .links = with_links, .slots = with_slots };
+                                  .links = with_links, .slots = with_slots,
+                                  .jitter = with_jitter };
     struct plan *p = plan_create(job, strategy_find(strategy), with, ranks,
                                  &e);
     const struct schedule *s[RANKS];

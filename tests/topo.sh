@@ -98,6 +98,21 @@ sent = sum(e["bytes"] + e["bytes_back"] for e in x["edges"]
 assert sent == 2 * 8 * 63 * 2 * 2048 * 32 * 128 * 2' "$temporary/out" \
         2>> "$temporary/err"
     point "traffic: JSON, each hop across once out, once in"
+    mv "$temporary/out" "$temporary/drawn"
+    spar sim "$srcdir/scenarios/loongtrain-64.yaml" --format json \
+        -o "$temporary/sim.h5" && python3 -c 'import json, sys
+x = json.load(open(sys.argv[1]))[0]
+drawn = json.load(open(sys.argv[2]))
+names = [v["name"] for v in drawn["vertices"]]
+carried = {}
+for e in drawn["edges"]:
+    carried[names[e["from"]], names[e["to"]]] = e["bytes"]
+    carried[names[e["to"]], names[e["from"]]] = e["bytes_back"]
+links = {(l["from"], l["to"]): l["bytes"] for l in x["links"]}
+assert links and all(abs(links.get(k, 0) - b) <= 1e-6 * b
+                     for k, b in carried.items())' "$temporary/out" \
+        "$temporary/drawn" 2>> "$temporary/err"
+    point "traffic: the simulator moves the same bytes over every link"
     traffic --format svg && python3 -c 'import sys
 import xml.etree.ElementTree as tree
 text = [t.text for t in tree.parse(sys.argv[1]).getroot().iter(

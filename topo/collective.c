@@ -110,6 +110,15 @@ const struct collective_table *machine_collective(const struct machine *m,
     return NULL;
 }
 
+void machine_drop_collectives(struct machine *m)
+{
+    for (int64_t i = 0; i < m->n_collectives; i++)
+        free(m->collectives[i].segments);
+    free(m->collectives);
+    m->collectives = NULL;
+    m->n_collectives = 0;
+}
+
 /* ---- Constants ---------------------------------------------------------- */
 
 const double constants_spread[2] = { 0.86, 1.25 };
@@ -206,7 +215,11 @@ void collective_path(const struct machine *m, const int32_t *slots,
                                       .bandwidth = INFINITY,
                                       .copies = m->memory_bandwidth };
     for (int64_t i = 0; i < (op == OF_SEND_RECV ? 1 : ranks); i++)
-        for (int64_t k = 1; k <= peers; k++)
+        add_route(m, slots[i], slots[(i + 1) % ranks], load, path);
+    if (path->class >= CLASS_LEAF)      /* no constants for that */
+        peers = 1;
+    for (int64_t i = 0; i < ranks; i++)
+        for (int64_t k = 2; k <= peers; k++)
             add_route(m, slots[i], slots[(i + k) % ranks], load, path);
     for (int32_t i = 0; i < 2 * g->n_edges; i++)
         if (load[i] > 0)

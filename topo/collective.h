@@ -52,6 +52,8 @@ const struct collective_table *machine_collective(const struct machine *m,
                                                   int64_t ranks,
                                                   int64_t hosts);
 
+void machine_drop_collectives(struct machine *m);
+
 /* T = start b + (steps - 1) h + V / (f B) + what is copied, the least over
  * protocols and algorithms: V the bytes that a rank sends, steps P - 1 (twice
  * for an all-reduce), B 0.68 of the datasheet, and
@@ -73,7 +75,8 @@ double collective_constants(const struct collective_path *path,
 /* P10 and P90 of measured / that, over these rows and those of L40S. */
 extern const double constants_spread[2];
 
-/* Of ranks on these slots of the machine's graph. */
+/* Of ranks on these slots of the machine's graph; over a network only the class
+ * means something. */
 void collective_path(const struct machine *m, const int32_t *slots,
                      int64_t ranks, enum collective_kind op,
                      struct collective_path *path);

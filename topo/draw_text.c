@@ -271,7 +271,12 @@ static void print_bytes(const struct drawing *d, FILE *out, int64_t edge)
 static void print_interfaces(const struct drawing *d, FILE *out)
 {
     const struct graph *g = d->g;
+    int64_t n = 0;
 
+    for (int64_t i = 0; i < g->n_edges; i++)
+        n += g->edges[i].type == EDGE_NETWORK;
+    if (n > 0)
+        fputs("network interfaces, out/in where these differ:\n", out);
     for (int32_t h = 0; h < g->n_hosts; h++) {
         int any = 0;
         for (int64_t i = 0; i < g->n_edges; i++) {
@@ -309,7 +314,6 @@ static void print_traffic(const struct drawing *d, FILE *out)
                     quantity_print(sum / (double)n, "B", b, sizeof b),
                     quantity_print(most, "B", c, sizeof c));
     }
-    fputs("network interfaces, out/in where these differ:\n", out);
     print_interfaces(d, out);
 }
 

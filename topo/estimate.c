@@ -166,8 +166,8 @@ static int is_beyond(const struct question *a, const struct surface *s)
 {
     const struct surface_point *last = &s->points[s->n - 1];
 
-    return s->heads && s->n > 1 && last->q == last->k
-        && s->block != BLOCK_FEW && (double)a->q * (double)a->k
+    return s->heads && s->n > 1 && surface_squares_only(s)
+        && (double)a->q * (double)a->k
             > 1.0001 * (double)last->q * (double)last->k;
 }
 
@@ -228,6 +228,23 @@ static struct block_time from_mask(const struct question *a,
     return x;
 }
 
+/* Is it of the very head size and dtype? */
+static int is_alike(const struct question *a, struct block_time x)
+{
+    const struct block_shape *s = a->shape;
+
+    return x.seconds > 0 && x.surface->head_dim == s->head_dim
+        && x.surface->value_dim == s->value_dim
+        && x.surface->dtype == s->dtype;
+}
+
+/* The first, unless only the second is of the head size. */
+static struct block_time nearer(const struct question *a, struct block_time x,
+                                struct block_time y)
+{
+    return x.seconds <= 0 || (is_alike(a, y) && !is_alike(a, x)) ? y : x;
+}
+
 /* Any block goes at the rate of a full one, that at the rate of the causal
  * square of its area. */
 static struct block_time from_any_mask(const struct question *a)
@@ -236,14 +253,18 @@ static struct block_time from_any_mask(const struct question *a)
     struct question full = *a, causal = *a;
     struct block_time x = from_tables(a);
 
+    if (is_alike(a, x))
+        return x;
+
     full.block = BLOCK_FULL;
     causal.block = BLOCK_CAUSAL;
     causal.q = causal.k = max64(1, llround(sqrt((double)a->q * (double)a->k)));
     double faster = full_over_causal((double)causal.q, heads);
-    if (x.seconds <= 0 && a->block != BLOCK_FULL)
-        x = from_mask(a, &full, a->block == BLOCK_CAUSAL ? faster : 1);
-    if (x.seconds <= 0 && a->block != BLOCK_CAUSAL)
-        x = from_mask(a, &causal, 1 / faster);
+    if (a->block != BLOCK_FULL)
+        x = nearer(a, x, from_mask(a, &full, a->block == BLOCK_CAUSAL
+                                   ? faster : 1));
+    if (a->block != BLOCK_CAUSAL && a->block != BLOCK_FEW)
+        x = nearer(a, x, from_mask(a, &causal, 1 / faster));
     return x;
 }
 

@@ -48,6 +48,7 @@ int import_kind(struct import_source *s, const char *name, struct error *e)
         { "all_gather", OF_ALL_GATHER }, { "allgather", OF_ALL_GATHER },
         { "reduce_scatter", OF_REDUCE_SCATTER },
         { "alltoall", OF_ALL_TO_ALL }, { "all_to_all", OF_ALL_TO_ALL },
+        { "all-to-all", OF_ALL_TO_ALL },
         { "all_reduce", OF_ALL_REDUCE }, { "allreduce", OF_ALL_REDUCE },
         { "sendrecv", OF_SEND_RECV }, { "send_recv", OF_SEND_RECV },
     };
@@ -55,9 +56,9 @@ int import_kind(struct import_source *s, const char *name, struct error *e)
     char word[48];
 
     snprintf(word, sizeof word, "%s", last ? last + 1 : name);
-    size_t n = strlen(word);
-    if (n > 5 && strcmp(word + n - 5, "_perf") == 0)
-        word[n - 5] = '\0';
+    char *perf = strstr(word, "_perf");
+    if (perf)                           /* all_gather_perf_mpi */
+        *perf = '\0';
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcasecmp(word, words[i].name) == 0) {
             s->kind = (int)words[i].kind;
@@ -178,6 +179,8 @@ int import_file(struct import *in, const char *path, char *text, size_t size,
 
     while (i < n && !formats[i].is(text))
         i++;
+    if (asked->op && import_kind(&s, asked->op, e) != 0)
+        return -1;
     if (i == n)
         return import_fail(&s, e, "neither text nor JSON of nccl-tests, nor "
                            "text of the OSU micro-benchmarks");
@@ -228,7 +231,8 @@ int import_into(const struct import *in, struct machine *m, struct error *e)
         if (strcmp(t->host, in->host) != 0
             || strcmp(t->versions, in->versions) != 0)
             return fail_usage(e, "machine %s has collectives of host \"%s\", "
-                              "%s; these are of host \"%s\", %s: not mixed",
+                              "%s; these are of host \"%s\", %s: not mixed "
+                              "(--replace drops the former)",
                               m->name, t->host, t->versions, in->host,
                               in->versions);
     }

@@ -28,6 +28,7 @@ struct import {
 /* What a file does not say. */
 struct import_asked {
     int64_t ranks;              /* of OSU's text; 0: not given */
+    const char *op;             /* of text of an old nccl-tests; NULL */
     const char *host;           /* of OSU's text and of CSV; NULL */
     const char *gpu;            /* rows of CSV to take; NULL: the only one */
 };

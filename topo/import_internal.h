@@ -24,8 +24,8 @@ int import_fail(const struct import_source *s, struct error *e,
                 const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* A rank on that host. */
 void import_rank(struct import_source *s, const char *host);
-/* `name` as nccl-tests and OSU call it, in any case, without "_perf"; -1 and
- * *e if it is none of ours. */
+/* `name` as nccl-tests and OSU call it, in any case, up to "_perf"; -1 and *e if
+ * it is none of ours. */
 int import_kind(struct import_source *s, const char *name, struct error *e);
 /* A point of the run of this kind, ranks and hosts. */
 int import_point(struct import_source *s, double bytes, double us,

@@ -66,32 +66,46 @@ struct nccl_columns {
     int time, wrong;            /* -1: not yet seen */
 };
 
-static int nccl_header(struct import_source *s, char *line,
-                       struct nccl_columns *c, struct error *e)
+/* "... nccl-library=22803", or, of NCCL_DEBUG, "NCCL version 2.28.3+cuda13". */
+static void nccl_version(struct import_source *s, const char *line)
 {
-    char *words[WORDS], host[48], name[64];
-    int end = 0, n;
-    long tests, library;
+    const char *code = strstr(line, "nccl-library=");
+    char number[40];
 
-    if (sscanf(line, "# nccl-tests version %63s nccl-headers=%ld "
-               "nccl-library=%ld", name, &tests, &library) == 3) {
-        import_nccl_version(library, s->versions, sizeof s->versions);
-        return 0;
-    }
-    if (sscanf(line, "# Collective test starting: %63s", name) == 1)
-        return import_kind(s, name, e);
+    if (code)
+        import_nccl_version(atol(code + strlen("nccl-library=")), s->versions,
+                            sizeof s->versions);
+    else if (!*s->versions
+             && sscanf(line, "NCCL version %39[0-9.]", number) == 1)
+        snprintf(s->versions, sizeof s->versions, "NCCL %.39s", number);
+}
+
+/* A line for each rank. */
+static int nccl_rank(struct import_source *s, const char *line)
+{
+    char host[48];
+    int end = 0;
+
     if (sscanf(line, "# Rank %*d Group %*d Pid %*d on %47s device %*d [%*[^]]]"
-               " %n", host, &end) == 1
-        || sscanf(line, "# Rank %*d Pid %*d on %47s device %*d [%*[^]]] %n",
-                  host, &end) == 1) {
-        import_rank(s, host);
-        if (end)
-            snprintf(s->processor, sizeof s->processor, "%s", line + end);
+               " %n", host, &end) != 1
+        && sscanf(line, "# Rank %*d Pid %*d on %47s device %*d [%*[^]]] %n",
+                  host, &end) != 1)
         return 0;
-    }
-    n = split(line + 1, '\0', words);
-    if (n < 5 || strcmp(words[0], "size") != 0 || c->time >= 0)
+    import_rank(s, host);
+    if (end)
+        snprintf(s->processor, sizeof s->processor, "%s", line + end);
+    return 1;
+}
+
+static int nccl_columns(struct import_source *s, char *line,
+                        struct nccl_columns *c, struct error *e)
+{
+    char *words[WORDS];
+    int n = split(line + 1, '\0', words);
+
+    if (n < 5 || strcmp(words[0], "size") != 0)
         return 0;
+    *c = (struct nccl_columns){ -1, -1 };
     for (int i = 0; i < n; i++) {
         if (c->time < 0 && strcmp(words[i], "time") == 0)
             c->time = i;
@@ -103,6 +117,24 @@ static int nccl_header(struct import_source *s, char *line,
                                      "without -C") : 0;
 }
 
+static int nccl_header(struct import_source *s, char *line,
+                       struct nccl_columns *c, struct error *e)
+{
+    char name[64];
+
+    nccl_version(s, line);
+    if (sscanf(line, "# Collective test starting: %63s", name) == 1)
+        return import_kind(s, name, e);
+    if (strncmp(line, "# nThread ", 10) == 0) {         /* another test */
+        s->ranks = s->hosts = 0;
+        s->last_host[0] = '\0';
+        c->time = -1;
+    }
+    return nccl_rank(s, line) ? 0 : nccl_columns(s, line, c, e);
+}
+
+/* Other programs print into the same file: a line of results begins with a
+ * number, after the line that heads them. */
 static int nccl_row(struct import_source *s, char *line,
                     const struct nccl_columns *c, struct error *e)
 {
@@ -110,15 +142,13 @@ static int nccl_row(struct import_source *s, char *line,
     int n = split(line, '\0', words);
     double bytes, us, wrong;
 
-    if (c->time < 0)
-        return import_fail(s, e, "times before the line that heads them");
-    if (s->kind < 0)
-        return import_fail(s, e, "which collective this is is not said: "
-                           "nccl-tests says so from 2.14 on");
-    if (n <= c->time || !is_number(words[0], &bytes)
-        || !is_number(words[c->time], &us))
+    if (c->time < 0 || !is_number(words[0], &bytes))
+        return 0;
+    if (n <= c->time || !is_number(words[c->time], &us))
         return import_fail(s, e, "not a line of results: \"%s ...\"",
-                           n ? words[0] : "");
+                           words[0]);
+    if (s->kind < 0)
+        return import_fail(s, e, "which collective this is is not said: --op");
     if (c->wrong >= 0 && c->wrong < n && is_number(words[c->wrong], &wrong)
         && wrong > 0)
         return import_fail(s, e, "%g wrong values: not a measurement", wrong);
@@ -140,6 +170,8 @@ int import_nccl_text(struct import_source *s, char *text, size_t size,
             rc = nccl_header(s, line, &c, e);
         else if (isdigit((unsigned char)*line))
             rc = nccl_row(s, line, &c, e);
+        else
+            nccl_version(s, line);
         if (rc != 0)
             return -1;
     }
@@ -242,14 +274,14 @@ static int osu_title(struct import_source *s, char *line, double *times,
     char copy[128], *w[WORDS];
 
     snprintf(copy, sizeof copy, "%s", line);
-    int n = split(copy, '\0', w), at = n - 3;
-    if (at < 3 || at > 4 || strcmp(w[n - 2], "Test") != 0)
+    int n = split(copy, '\0', w);
+    if (n < 6 || strcmp(w[n - 2], "Test") != 0)
         return import_fail(s, e, "which test of OSU's this is is not clear: "
                            "\"%s\"", line);
-    if (strcmp(w[at], "Latency") != 0)
+    if (strcmp(w[n - 3], "Latency") != 0)
         return import_fail(s, e, "\"%s\": times are wanted: osu_latency, or a "
                            "collective", line);
-    if (import_kind(s, at == 4 ? w[3] : "send_recv", e) != 0)
+    if (import_kind(s, n > 6 ? w[3] : "send_recv", e) != 0)
         return -1;
     const char *version = w[n - 1] + (*w[n - 1] == 'v');
     snprintf(s->versions, sizeof s->versions, "OSU %s", version);

@@ -41,9 +41,7 @@ void machine_destroy(struct machine *m)
     for (int64_t i = 0; i < m->n_copies; i++)
         free(m->copies[i].points);
     free(m->copies);
-    for (int64_t i = 0; i < m->n_collectives; i++)
-        free(m->collectives[i].segments);
-    free(m->collectives);
+    machine_drop_collectives(m);
     free(m->link.segments);
     for (int i = 0; i < ROUTE_CLASSES; i++)
         free(m->classes[i].segments);
@@ -116,7 +114,7 @@ double log_blend(double a, double b, double weight)
 }
 
 /* Squares: causal blocks, and full ones that were measured so. */
-static int squares_only(const struct surface *s)
+int surface_squares_only(const struct surface *s)
 {
     return s->block == BLOCK_CAUSAL
         || (s->n > 1 && s->points[0].q == s->points[0].k
@@ -169,7 +167,7 @@ double surface_seconds(const struct surface *s, int64_t q, int64_t k)
 
     if (s->block == BLOCK_CAUSAL)
         k = q;
-    if (squares_only(s)) {      /* as good as the square of its area */
+    if (surface_squares_only(s)) {      /* as good as the square of its area */
         q_in = llround(sqrt((double)q * (double)k));
         q_in = k_in = min64(max64(q_in, first->q), last->q);
         seconds = square_seconds(s, q_in);

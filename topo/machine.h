@@ -117,7 +117,8 @@ struct copy {
 struct machine {
     char name[64];
     char processor[96];         /* what it is; "" unknown */
-    char kernels[64];           /* file of surfaces in machines/kernels; "" */
+    char kernels[64];           /* files with more surfaces, by name in
+                                   machines/kernels or beside it; "" */
     double peak;                /* flop/s of a rank, dense, 16 bit; 0 unknown */
     int cores;                  /* slots; more ranks are oversubscribed */
     /* GPUs, which ranks take in turn, those of one share it; 0: a rank is a
@@ -176,7 +177,8 @@ struct machine *machine_parse(const char *path, const char *text, size_t size,
 struct machine *machine_parse_hosts(const char *path, const char *text,
                                     size_t size, int64_t hosts,
                                     struct error *e);
-/* Adds the surfaces of such a file as `kernels` names. 0, or -1 and *e. */
+/* Adds the surfaces of such a file as `kernels` names, or of a machine's. 0, or
+ * -1 and *e. */
 int machine_add_kernels(struct machine *m, const char *path, const char *text,
                         size_t size, struct error *e);
 /* Where `calibrate` writes and `machine: local` reads: $SPAR_LOCAL, else

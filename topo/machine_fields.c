@@ -11,7 +11,7 @@ const struct field machine_fields[] = {
     { "name", FIELD_TEXT, AT(machine, name), 64, NULL, NULL },
     { "processor", FIELD_TEXT, AT(machine, processor), 96, NULL, NULL },
     { "kernels", FIELD_TEXT, AT(machine, kernels), 64, NULL,
-      "file of surfaces in machines/kernels" },
+      "files of machines/kernels with surfaces" },
     { "peak", FIELD_REAL, AT(machine, peak), 0, "flop/s",
       "flop/s of a rank, dense, 16 bit; 0: unknown" },
     { "created", FIELD_TEXT, AT(machine, created), 0, NULL, NULL },

@@ -8,6 +8,8 @@
 
 /* Visible pairs. */
 double block_pairs(enum block_kind block, int64_t q, int64_t k);
+/* Causal blocks, and full ones that were measured so; not a single point. */
+int surface_squares_only(const struct surface *s);
 /* Between a and b in logarithms; exactly a at weight 0. */
 double log_blend(double a, double b, double weight);
 /* NULL, "" or "auto". */

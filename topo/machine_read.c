@@ -418,7 +418,9 @@ static int read_kernels(struct yaml *y, struct machine *m, struct error *e)
     void *list = NULL;
     int64_t n = 0;
 
-    if (yaml_check_keys(y, root, "", keys, e) != 0
+    /* Also another machine's file, of which these are all that counts. */
+    if ((!yaml_get(y, root, "cores")
+         && yaml_check_keys(y, root, "", keys, e) != 0)
         || machine_need(y, root, "", "surfaces", e) != 0)
         return -1;
     int rc = read_list(y, yaml_get(y, root, "surfaces"), "surfaces",
@@ -430,7 +432,6 @@ static int read_kernels(struct yaml *y, struct machine *m, struct error *e)
     for (int64_t i = 0; i < n; i++)
         m->surfaces[m->n_surfaces++] = added[i];
     free(list);
-    m->kernels[0] = '\0';
     return rc;
 }
 

@@ -45,10 +45,13 @@ libcli_a_SOURCES = \
 	%D%/scenario_attention.c \
 	%D%/scenario_data.c \
 	%D%/scenario_internal.h \
+	%D%/scenario_jitter.c \
 	%D%/scenario_job.c \
 	%D%/scenario_machine.c \
 	%D%/scenario_slots.c \
 	%D%/scenario_strategies.c \
+	%D%/simulated.c \
+	%D%/simulated.h \
 	%D%/validate.h \
 	%D%/validate_attention.c \
 	%D%/validate_collectives.c \

@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 struct import_options {
-    const char *machine, *output, *host, *gpu;
+    const char *machine, *output, *host, *gpu, *op;
     int64_t ranks;
+    int replace;
 };
 
 static const struct option_row import_rows[] = {
@@ -24,8 +25,12 @@ static const struct option_row import_rows[] = {
                "printed"),
     { "machine", 0, OPTION_STRING, offsetof(struct import_options, machine),
       "NAME", 0, 0, NULL, "a preset or file to add them to (a new machine)" },
+    { "replace", 0, OPTION_FLAG, offsetof(struct import_options, replace),
+      NULL, 0, 0, NULL, "drop the tables that the machine has" },
     { "ranks", 0, OPTION_INT, offsetof(struct import_options, ranks), "N", 2,
       1 << 20, NULL, "ranks of a collective of OSU, which does not say so" },
+    { "op", 0, OPTION_STRING, offsetof(struct import_options, op), "NAME", 0,
+      0, NULL, "what was measured, if nccl-tests is too old to say so" },
     { "host", 0, OPTION_STRING, offsetof(struct import_options, host), "NAME",
       0, 0, NULL, "host that a file of OSU or CSV is of" },
     { "gpu", 0, OPTION_STRING, offsetof(struct import_options, gpu), "NAME", 0,
@@ -36,7 +41,7 @@ static const struct option_row import_rows[] = {
 static int read_file(struct import *in, const char *path,
                      const struct import_options *o, struct error *e)
 {
-    const struct import_asked asked = { o->ranks, o->host, o->gpu };
+    const struct import_asked asked = { o->ranks, o->op, o->host, o->gpu };
     size_t size = 0;
     char *text = file_read_local(path, &size, e);
 
@@ -107,6 +112,8 @@ static int write_machine(const struct import *in, const struct call *call,
 
     if (!m)
         return -1;
+    if (o->replace)
+        machine_drop_collectives(m);
     int rc = import_into(in, m, e);
     if (!rc && o->output)
         rc = write_file(m, call, o->output, e);

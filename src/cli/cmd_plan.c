@@ -56,8 +56,8 @@ static const struct option_row plan_rows[] = {
 static const struct network_model *network_of(const struct plan_options *o,
                                               const struct machine *m)
 {
-    return network_find(o->network ? network_words[o->network]
-                        : m->graph ? "flow" : "loggp");
+    return o->network ? network_find(network_words[o->network])
+        : network_default(m);
 }
 
 static int memory_option(const struct plan_options *o, double *bytes,

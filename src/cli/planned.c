@@ -60,56 +60,6 @@ const char *planned_layout(const struct planned *p)
                         : p->asked->options.layout];
 }
 
-uint64_t planned_hash(const struct planned *p)
-{
-    uint64_t *hashes = xcalloc((size_t)p->ranks, sizeof *hashes);
-
-    for (int64_t r = 0; r < p->ranks; r++)
-        hashes[r] = p->schedules[r]->hash;
-    uint64_t hash = schedule_hash_all(hashes, p->ranks);
-    free(hashes);
-    return hash;
-}
-
-double planned_flops(const struct planned *p)
-{
-    double flops = 0;
-
-    for (int64_t r = 0; r < p->ranks; r++)
-        flops += schedule_flops(p->schedules[r]);
-    return flops;
-}
-
-static int64_t *by_rank(const struct planned *p,
-                        int64_t (*of)(const struct schedule *s))
-{
-    int64_t *values = xcalloc((size_t)p->ranks, sizeof *values);
-
-    for (int64_t r = 0; r < p->ranks; r++)
-        values[r] = of(p->schedules[r]);
-    return values;
-}
-
-int64_t *planned_bytes_sent(const struct planned *p)
-{
-    return by_rank(p, schedule_sent_bytes);
-}
-
-int64_t *planned_pairs(const struct planned *p)
-{
-    return by_rank(p, schedule_pairs);
-}
-
-static int64_t peak_of(const struct schedule *s)
-{
-    return (int64_t)s->peak_bytes;
-}
-
-int64_t *planned_peak_bytes(const struct planned *p)
-{
-    return by_rank(p, peak_of);
-}
-
 int64_t *planned_bytes_expected(const struct planned *p)
 {
     int64_t *values = xcalloc((size_t)p->ranks, sizeof *values);

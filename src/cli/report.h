@@ -7,7 +7,7 @@
 
 #include "cli/scenario.h"
 #include "job/job.h"
-#include "models/simulate.h"
+#include "models/history.h"
 #include "run/verify.h"
 
 #include <stdio.h>
@@ -19,6 +19,9 @@ struct result_row {
     const struct scenario_strategy *asked;      /* for the table; or NULL */
     const char *reason;         /* does not apply: why; the rest is not read */
     int64_t ranks;
+    const char *network;        /* simulated: the model; NULL: measured */
+    int64_t classes;            /* ranks that were simulated, others being like
+                                   them; 0: measured */
     enum pass pass;
     int64_t steps;              /* of a decode session, each verified; else 0 */
     enum dtype dtype;
@@ -40,6 +43,9 @@ struct result_row {
     int has_lse;                /* linear attention has none: no such key */
     double overlap;             /* 0 .. 1 */
     int passed;
+    int64_t n_links;            /* simulated with shared links; 0 */
+    const struct trace_link *links;
+    const struct critical_path *path;   /* NULL: not known */
 };
 
 /* A row in which nothing is known. */

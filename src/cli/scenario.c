@@ -16,12 +16,14 @@
 
 static const char *const verify_names[] = { "full", "sampled", "none", NULL };
 
-/* Kernels of some builds: what was measured with them is simulated anywhere. */
+/* Kernels of some builds, and those of which times are published: what was
+ * measured with them is simulated anywhere. */
 static int check_kernel(struct yaml *y, int node, const char *name,
                         struct error *e)
 {
-    const char *names[32] = { "auto", "cuda", "cudnn" };
-    int n = 3;
+    const char *names[32] = { "auto", "cuda", "cudnn", "fa2", "fa3", "fa4",
+                              "trtllm" };
+    int n = 7;
 
     for (int i = 0; kernel_backends[i] && n < 31; i++)
         names[n++] = kernel_backends[i]->name;
@@ -69,7 +71,7 @@ static int read_run(struct scenario *s, struct error *e)
 static int read_top(struct scenario *s, struct error *e)
 {
     static const char *const keys[] = { "job", "run", "strategies", "machine",
-                                        "what_if", NULL };
+                                        "what_if", "jitter", NULL };
     struct yaml *y = s->yaml;
     int root = yaml_root(y);
 
@@ -121,7 +123,7 @@ struct scenario *question_parse(const char *path, const char *text,
     for (int i = 0; s->yaml && i < n_sets && !rc; i++)
         rc = scenario_assign(s->yaml, sets[i], e);
     if (!s->yaml || rc || read_top(s, e) || read_run(s, e)
-        || read_job(s, e) || read_strategies(s, e)) {
+        || read_jitter(s, e) || read_job(s, e) || read_strategies(s, e)) {
         scenario_destroy(s);
         return NULL;
     }
@@ -149,6 +151,7 @@ void scenario_destroy(struct scenario *s)
     if (!s)
         return;
     job_clear(&s->job);
+    jitter_clear(&s->jitter);
     yaml_destroy(s->yaml);
     free(s->path);
     free(s->kernel);

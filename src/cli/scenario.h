@@ -5,6 +5,7 @@
 #ifndef SPAR_SCENARIO_H
 #define SPAR_SCENARIO_H
 
+#include "job/jitter.h"
 #include "job/job.h"
 #include "run/verify.h"
 #include "strategy/strategy.h"
@@ -32,6 +33,7 @@ struct scenario {
     enum verify_mode verify;
     char *kernel, *transport;   /* "auto" or a name */
     int deterministic;
+    struct jitter jitter;
     int64_t n_strategies;
     struct scenario_strategy *strategies;
     char *machine;              /* name or path as given; NULL: none */

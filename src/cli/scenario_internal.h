@@ -13,6 +13,8 @@ int read_job(struct scenario *s, struct error *e);
 int read_attention_keys(struct scenario *s, int job, struct error *e);
 /* The slopes of the decay, once the heads are known. */
 int finish_slopes(struct scenario *s, struct error *e);
+/* After `run`, which says how many ranks there are. */
+int read_jitter(struct scenario *s, struct error *e);
 /* The machine, whose changes are read again by scenario_machine(). */
 int read_machine_key(struct scenario *s, struct error *e);
 /* Of the mapping `run`, after its ranks. */

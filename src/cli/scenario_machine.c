@@ -119,17 +119,17 @@ static char *preset_text(struct scenario *s, char **path, size_t *size,
     return text;
 }
 
-/* The surfaces that a machine file names: added to m, the file to *text. */
-static int add_kernels(struct machine *m, const char *from, char **text,
-                       struct error *e)
+/* One of the files that a machine file names. */
+static int add_kernels(struct machine *m, const char *name, const char *from,
+                       char **text, struct error *e)
 {
     char *path = NULL, *both;
     size_t size = 0;
-    char *bytes = scenario_data("machines/kernels", m->kernels, from, &path,
-                                &size, e);
+    char *bytes = scenario_data("machines/kernels", name, from, &path, &size,
+                                e);
 
     int rc = bytes ? machine_add_kernels(m, path, bytes, size, e) : -1;
-    if (rc == 0) {
+    if (rc == 0 && text) {
         both = xasprintf("%s---\n%s", *text, bytes);
         free(*text);
         *text = both;
@@ -137,6 +137,19 @@ static int add_kernels(struct machine *m, const char *from, char **text,
     free(bytes);
     free(path);
     return rc;
+}
+
+int machine_find_kernels(struct machine *m, const char *from, char **text,
+                         struct error *e)
+{
+    char names[sizeof m->kernels], *at = names;
+
+    memcpy(names, m->kernels, sizeof names);
+    for (char *name; (name = strtok_r(at, " ,", &at)) != NULL;)
+        if (add_kernels(m, name, from, text, e) != 0)
+            return -1;
+    m->kernels[0] = '\0';               /* they are in it now */
+    return 0;
 }
 
 static struct machine *changed_machine(struct scenario *s, const char *path,
@@ -149,8 +162,7 @@ static struct machine *changed_machine(struct scenario *s, const char *path,
         struct error why = *e;
         scenario_fail(s, "machine.hosts", e, "%s", why.text);
     }
-    if (m && ((*m->kernels && add_kernels(m, path, text, e))
-              || changes(s, m, e))) {
+    if (m && (machine_find_kernels(m, path, text, e) || changes(s, m, e))) {
         machine_destroy(m);
         return NULL;
     }

@@ -151,21 +151,15 @@ static int read_rows(struct attention_cases *s, const char *path, char *text,
 static struct machine *open_machine(const char *name, int kernels,
                                     struct error *e)
 {
-    char *path = NULL, *more = NULL, *tables = NULL;
+    char *path = NULL;
     size_t size = 0;
     char *text = scenario_data("machines", name, "", &path, &size, e);
     struct machine *m = text ? machine_parse(path, text, size, e) : NULL;
 
-    if (m && kernels && *m->kernels) {
-        tables = scenario_data("machines/kernels", m->kernels, path, &more,
-                               &size, e);
-        if (!tables || machine_add_kernels(m, more, tables, size, e) != 0) {
-            machine_destroy(m);
-            m = NULL;
-        }
+    if (m && kernels && machine_find_kernels(m, path, NULL, e) != 0) {
+        machine_destroy(m);
+        m = NULL;
     }
-    free(tables);
-    free(more);
     free(text);
     free(path);
     return m;

@@ -23,9 +23,7 @@ enum { BOXES = sizeof boxes / sizeof *boxes, MOST_RANKS = 8 };
 
 void forget_calibration(struct machine *m)
 {
-    for (int64_t i = 0; i < m->n_collectives; i++)
-        free(m->collectives[i].segments);
-    m->n_collectives = 0;
+    machine_drop_collectives(m);
     for (int64_t i = 0; m->graph && i < m->graph->n_edges; i++) {
         struct edge *g = &m->graph->edges[i];
         for (int k = 0; k < 2; k++)

@@ -362,7 +362,7 @@ static int ask(struct walk *k, struct scenario *s, char *const *sets,
         .job = &s->job, .ranks = s->ranks, .machine = k->machine,
         .kernel = s->kernel, .memory = limit(k, s->ranks),
         .network = k->q->network ? k->q->network
-        : network_find(k->machine->graph ? "flow" : "loggp")
+                                 : network_default(k->machine)
     };
     if (!k->q->simulate && estimate_point(k, &q, point))
         return 0;

@@ -5,6 +5,7 @@ libtrace_a_SOURCES = \
 	%D%/compare.c \
 	%D%/file.c \
 	%D%/file.h \
+	%D%/file_simulated.c \
 	%D%/h5.h \
 	%D%/h5_read.c \
 	%D%/h5_write.c \

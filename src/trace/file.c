@@ -264,6 +264,7 @@ static int put_entry(hid_t entries, const struct trace *t, int64_t i)
                         x->peak_bytes, x->ranks) ||
              put_int64s(g, "n_ops", "1", "ops of each rank's schedule",
                         x->n_ops, x->ranks) ||
+             trace_put_links(g, x) || trace_put_memory(g, x) ||
              put_unseen(g, t, i);
     h5_close_object(g);
     return rc ? -1 : 0;

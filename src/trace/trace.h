@@ -59,6 +59,21 @@ struct spool_state {
 int64_t spool_states(const char *folder, struct spool_state **states,
                      struct error *e);
 
+/* What a simulation knows besides; written, not read back.  A link of the
+ * machine, one direction or a port. */
+struct trace_link {
+    char kind[16];              /* "nvlink", ...; "port" */
+    char from[48], to[48];
+    double capacity;            /* B/s */
+    double bytes;               /* all that went over it */
+    double busy;                /* s when anything did */
+    double peak;                /* largest part of the capacity in use */
+};
+struct trace_memory {           /* bytes of a rank's buffers from then on */
+    int64_t time, bytes;
+    int32_t rank;
+};
+
 /* ---- The file ------------------------------------------------------------ */
 
 struct trace_entry {            /* one per entry of `strategies` */
@@ -74,6 +89,9 @@ struct trace_entry {            /* one per entry of `strategies` */
     int64_t *n_ops;             /* [ranks] */
     struct op_record **ops;     /* [ranks][n_ops] */
     int64_t *peak_bytes;        /* [ranks] */
+    int64_t n_links, n_memory;
+    struct trace_link *links;
+    struct trace_memory *memory;        /* by rank, time */
 };
 
 struct trace_clock {            /* of a rank; simulated: zeros */
