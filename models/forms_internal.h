@@ -7,6 +7,7 @@
 #include "models/forms.h"
 
 #include "schedule/schedule.h"
+#include "topo/collective.h"
 
 enum { FORWARD, BACKWARD, BOTH };
 enum { MEMO = 8 };              /* numbers of heads remembered */
@@ -76,6 +77,7 @@ enum pattern { TO_NEXT, TO_INNER, TO_OUTER, TO_ALL, TO_ANOTHER };
 struct move {
     double peers, tiles, bytes, block;
     enum pattern to;
+    enum collective_kind kind;  /* TO_ALL */
     int64_t window;             /* TO_INNER, TO_OUTER: of an inner ring */
     int interleaved;            /* inner rings, two by two */
 };

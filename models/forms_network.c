@@ -25,6 +25,8 @@ struct flows_of {
     double seconds;             /* s/B of the slowest, alone or sharing links */
     double busy[EDGE_TYPES];    /* s/B of the busiest link */
     double sent[ROUTE_CLASSES]; /* B/B of a rank, the mean */
+    int64_t hosts;              /* that a group is on; 0: some are no GPUs */
+    struct collective_path paths[COLLECTIVE_KINDS];     /* on one host */
 };
 struct ways {
     struct graph *g;            /* borrowed */
@@ -266,19 +268,19 @@ static void carry(struct ways *w, const struct route *r, int64_t source)
             put(w, r->links[i], w->weights[source]);
 }
 
-static void add_flow(struct ways *w, struct flows_of *x, int64_t source,
-                     int32_t to)
+/* A round of messages: the slowest. */
+struct leg {
+    double latency, seconds;    /* s, s/B */
+};
+
+static void add_flow(struct ways *w, struct flows_of *x, struct leg *leg,
+                     int64_t source, int32_t to)
 {
     const struct route *r = route_to(w, source, to);
 
     x->sent[r->class] += w->weights[source] / (double)w->ranks;
-    if (x->to == TO_ALL) {      /* one after the other */
-        x->latency += r->latency / (double)w->n_sources;
-        x->seconds += 1 / r->bandwidth / (double)w->n_sources;
-    } else {
-        x->latency = fmax(x->latency, r->latency);
-        x->seconds = fmax(x->seconds, 1 / r->bandwidth);
-    }
+    leg->latency = fmax(leg->latency, r->latency);
+    leg->seconds = fmax(leg->seconds, 1 / r->bandwidth);
     carry(w, r, source);
 }
 
@@ -312,15 +314,39 @@ static void find_flows(struct ways *w, struct flows_of *x)
     int64_t n = x->to == TO_ALL ? x->members - 1 : 1;
     int64_t slots = w->g->n_slots;
 
-    for (int64_t s = 0; s < w->n_sources; s++) {
-        int64_t rank = w->sources[s], j = rank / x->stride % x->members;
-        for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {   /* members wait for the slowest */
+        struct leg leg = { 0 };
+        for (int64_t s = 0; s < w->n_sources; s++) {
+            int64_t rank = w->sources[s], j = rank / x->stride % x->members;
             int64_t to = rank + (peer(x, j, i) - j) * x->stride;
             if (to < w->ranks && to % slots != rank)
-                add_flow(w, x, s, (int32_t)(to % slots));
+                add_flow(w, x, &leg, s, (int32_t)(to % slots));
         }
+        x->latency += leg.latency;
+        x->seconds += leg.seconds;
     }
     share_links(w, x);
+}
+
+/* Of the first rank's group: its hosts; on one, what is between its members. */
+static void find_group(const struct forms *f, struct flows_of *x)
+{
+    const struct graph *g = f->ways->g;
+    int32_t *slots = xcalloc((size_t)x->members, sizeof *slots), before = -1;
+    int gpus = 1;
+
+    for (int64_t i = 0; i < x->members; i++) {
+        slots[i] = (int32_t)(i * x->stride % g->n_slots);
+        const struct vertex *v = &g->vertices[g->slots[slots[i]]];
+        gpus &= v->kind == VERTEX_GPU;
+        x->hosts += v->host != before;
+        before = v->host;
+    }
+    x->hosts *= gpus;
+    for (int k = 0; x->hosts == 1 && k < COLLECTIVE_KINDS; k++)
+        collective_path(f->m, slots, x->members, (enum collective_kind)k,
+                        &x->paths[k]);
+    free(slots);
 }
 
 static const struct flows_of *flows_known(struct scene *c, const struct move *m)
@@ -337,11 +363,38 @@ static const struct flows_of *flows_known(struct scene *c, const struct move *m)
             return y;
     }
     find_flows(w, &x);
+    if (x.to == TO_ALL)
+        find_group(c->f, &x);
     ARRAY_PUSH(w->known, w->n, w->cap, x);
     return &w->known[w->n - 1];
 }
 
 /* ---- Moves --------------------------------------------------------------- */
+
+/* As models/collective.c: one library call, where the group has its links to
+ * itself; -1: it goes by messages. */
+static double library_seconds(struct scene *c, const struct move *m)
+{
+    static const struct collective_path nowhere = { .class = CLASS_SELF };
+    const struct machine *x = c->f->m;
+    const struct flows_of *to = c->f->ways ? flows_known(c, m) : NULL;
+    const struct collective_path *path = to && to->hosts == 1
+        ? &to->paths[m->kind] : &nowhere;
+    double payload = m->bytes * (double)c->members, seconds = -1;
+    const struct collective_table *t = machine_collective(
+        x, m->kind, c->members, to ? to->hosts : 1);
+
+    if (to && c->members != c->f->ranks && path->class != CLASS_NVLINK)
+        return -1;
+    if (t)
+        seconds = collective_table_seconds(t, (int64_t)payload);
+    else if (path->class != CLASS_SELF)
+        seconds = collective_constants(path, m->kind, c->members,
+                                       (int64_t)payload);
+    if (seconds >= 0 && m->kind == OF_ALL_TO_ALL && x->memory_bandwidth > 0)
+        seconds += 2.0 * x->packs * payload / x->memory_bandwidth;
+    return seconds;
+}
 
 /* Members of a collective begin and end their messages apart, and each time the
  * rates of all that share links are found again: of a host, or of all hosts. */
@@ -399,7 +452,10 @@ void load_move(struct scene *c, struct load *l, struct move m)
 
     if (m.peers <= 0 || m.bytes <= 0)
         return;
-    if (c->f->ways)
+    double call = m.to == TO_ALL ? library_seconds(c, &m) : -1;
+    if (call >= 0)
+        l->wire = fmax(l->wire, call);
+    else if (c->f->ways)
         graph_move(c, l, m);
     else if (x->devices)
         device_move(c, l, m);

@@ -315,8 +315,11 @@ void double_ring_pass(struct scene *c, int pass)
             load_move(c, &window, moves[k]);
     }
     load_repeat(&intra, w - 1);
+    struct load last = { .compute = window.compute };
     load_beside(c, &window, &intra);
-    scene_add(c, W, window, w * (pass ? 7 : 3));
+    load_beside(c, &last, &intra);
+    scene_add(c, W - 1, window, w * (pass ? 7 : 3));
+    scene_add(c, 1, last, w * (pass ? 7 : 3));
     c->e.sent += ((w > 1) * W * (w - 1) + (W - 1)) * moves[0].bytes;
     if (pass == BACKWARD) {
         add_tail(c, moves[1]);
@@ -340,11 +343,11 @@ static void double_ring_form(struct scene *c, int pass)
 /* ---- All-gather --------------------------------------------------------- */
 
 /* Slices of so many bytes, each of `tiles` tiles, to all others. */
-static struct move slices(double peers, double tiles, double bytes,
-                          double block)
+static struct move slices(enum collective_kind kind, double peers, double tiles,
+                          double bytes, double block)
 {
     return (struct move){ .peers = peers, .tiles = tiles, .bytes = bytes,
-                          .block = block, .to = TO_ALL };
+                          .block = block, .to = TO_ALL, .kind = kind };
 }
 
 /* A collective's messages, and what a member does with its own slice. */
@@ -375,10 +378,12 @@ static void allgather_form(struct scene *c, int pass)
     if (grad_of(c) != dtype_of(c))
         step.compute += pass * results_more(
             &some, pass, 0, hops * c->rows * kv_bytes(&some, DTYPE_FP32) / 4);
-    load_collective(c, &gather, slices(hops, 2, block, block / 2), 2 * block);
+    load_collective(c, &gather, slices(OF_ALL_GATHER, hops, 2, block,
+                                        block / 2), 2 * block);
     if (pass == BACKWARD) {
         add_delta(c);
-        load_collective(c, &scatter, slices(hops, 2, home, home / 2),
+        load_collective(c, &scatter, slices(OF_REDUCE_SCATTER, hops, 2, home,
+                                             home / 2),
                         (hops + 2) * home);
     }
     both = step;
@@ -439,7 +444,8 @@ static struct load all_to_all(struct scene *c, const struct mesh *m,
     group.members = (int64_t)m->h;
     if (c->o->placement == CONTEXT_FIRST)
         group.stride *= c->members / group.members;
-    load_collective(&group, &l, slices(m->h - 1, tiles, slice, token / heads),
+    load_collective(&group, &l, slices(OF_ALL_TO_ALL, m->h - 1, tiles, slice,
+                                        token / heads),
                     2 * slice);
     return l;
 }
@@ -611,7 +617,8 @@ static void rsa_form(struct scene *c, int pass)
     scene_add(c, 2, step, 1);
     load_move(c, &step, message(1, kv));
     scene_add(c, 2 * hops, step, 3);
-    load_collective(c, &scatter, slices(hops, 2, home, home / 2),
+    load_collective(c, &scatter, slices(OF_REDUCE_SCATTER, hops, 2, home,
+                                             home / 2),
                     (hops + 2) * home);
     scene_add(c, pass, scatter, 1);
     c->e.sent += hops * (2 * kv + pass * home);

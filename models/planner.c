@@ -18,7 +18,7 @@ enum { TIES = 8 };              /* of the best, that are simulated too */
 static const double memory_slack = 1.4;
 enum { TRIES = 4 };             /* times `most`, where much does not fit */
 /* Whose form is so many times the best one's does not win a simulation. */
-static const double hopeless = 2.5;
+static const double hopeless = 1.65;
 
 double question_memory(const struct machine *m, int64_t ranks)
 {
@@ -138,8 +138,8 @@ static int contend(struct contender *x, const struct answer *a,
 /* Ops beyond which an interval is not simulated but in proportion to forms. */
 static const double large = 200000;
 
-static double simulated_on(const struct question *q, const struct candidate *c,
-                           const struct machine *m)
+double planner_seconds(const struct question *q, const struct candidate *c,
+                       const struct machine *m)
 {
     struct simulate_options o = { .network = q->network, .kernel = q->kernel,
                                   .slots = q->slots };
@@ -175,7 +175,7 @@ static void find_quantile(struct answer *a, const struct question *q,
         double form = c->estimate.seconds;
         int small = isnan(form) || c->estimate.effort * (double)q->ranks
             <= large;
-        x->interval[quantile > 0] = small ? simulated_on(q, c, &moved)
+        x->interval[quantile > 0] = small ? planner_seconds(q, c, &moved)
             : x->seconds / form * forms_estimate(a->forms, c->strategy,
                                                  &c->options).seconds;
     }

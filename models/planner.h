@@ -68,13 +68,17 @@ struct answer {
 int planner_answer(struct answer *a, const struct question *q, int64_t most,
                    const struct candidate *asked, int64_t n, struct error *e);
 /* Where the ranks of the choice work best, with up to about `most_ops`
- * simulated; nothing is done where the caller has said where, the machine has no
- * graph, or the schedules are larger. */
+ * simulated; nothing is done where the caller has said where, the machine has
+ * no graph, or the schedules are larger. */
 int planner_place(struct answer *a, const struct question *q, double most_ops,
                   struct error *e);
 /* A placement that beats the order as it is; NULL: none does. */
 const struct placed *answer_placement(const struct answer *a);
 void answer_clear(struct answer *a);
+
+/* Of one candidate, simulated on `m`. */
+double planner_seconds(const struct question *q, const struct candidate *c,
+                       const struct machine *m);
 
 /* That the process has used. */
 double processor_seconds(void);

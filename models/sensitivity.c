@@ -35,9 +35,6 @@ static int is_same(const struct candidate *a, const struct candidate *b)
 static void add_rival(struct field_of *f, const struct candidate *c,
                       double ratio)
 {
-    for (int64_t i = 0; i < f->n; i++)
-        if (is_same(&f->rivals[i].c, c))
-            return;
     struct rival r = { *c, ratio };
     ARRAY_PUSH(f->rivals, f->n, f->cap, r);
 }
@@ -52,13 +49,31 @@ static void add_contenders(struct field_of *f)
     }
 }
 
-/* What was not simulated is off by as much as others of its strategy. */
+/* Large schedules are off by as much as others of their strategy. */
 static double ratio_of(const struct field_of *f, const struct strategy *st)
 {
     for (int64_t i = 0; i < f->n; i++)
         if (f->rivals[i].c.strategy == st)
             return f->rivals[i].ratio;
     return 1;
+}
+
+/* Small ones are simulated, on the machine as it was. */
+static double own_ratio(const struct field_of *f, const struct candidate *c)
+{
+    const double small = 20000;         /* ops */
+
+    return c->estimate.effort * (double)f->q->ranks <= small
+        ? planner_seconds(f->q, c, f->q->machine) / c->estimate.seconds
+        : ratio_of(f, c->strategy);
+}
+
+static int is_rival(const struct field_of *f, const struct candidate *c)
+{
+    for (int64_t i = 0; i < f->n; i++)
+        if (is_same(&f->rivals[i].c, c))
+            return 1;
+    return 0;
 }
 
 static double seconds_of(const struct field_of *f, const struct rival *r)
@@ -72,11 +87,12 @@ static int fits(const struct field_of *f, const struct candidate *c)
     return f->q->memory <= 0 || c->estimate.memory <= f->q->memory;
 }
 
-/* The best of all candidates on the machine as it is now. */
-static void add_best(struct field_of *f)
+/* The best of all candidates on the machine as it is now, into best[]; their
+ * number. */
+static int find_best(const struct field_of *f, struct rival best[BEST])
 {
     const struct candidates *all = &f->a->all;
-    struct rival best[BEST];
+    int n = 0;
     double least[BEST] = { INFINITY, INFINITY, INFINITY };
 
     for (int64_t i = 0; i < all->n; i++) {
@@ -95,9 +111,9 @@ static void add_best(struct field_of *f)
         least[at] = seconds;
         best[at] = r;
     }
-    for (int k = 0; k < BEST; k++)
-        if (isfinite(least[k]))
-            add_rival(f, &best[k].c, best[k].ratio);
+    while (n < BEST && isfinite(least[n]))
+        n++;
+    return n;
 }
 
 /* ---- Turns --------------------------------------------------------------- */
@@ -221,9 +237,13 @@ static void swing(struct sensitivity *s, struct field_of *f,
     x.elasticity = elasticity(f, k);
     for (int i = 0; i < 2; i++) {
         double factor = i ? farthest : 1 / farthest;
+        struct rival best[BEST];
         move_by(f, k, factor);
-        add_best(f);
+        int n = find_best(f, best);
         move_by(f, k, 1 / factor);
+        for (int b = 0; b < n; b++)
+            if (!is_rival(f, &best[b].c))
+                add_rival(f, &best[b].c, own_ratio(f, &best[b].c));
     }
     x.below = find_turn(f, &x, 1 / sqrt(2));
     x.above = find_turn(f, &x, sqrt(2));

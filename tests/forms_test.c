@@ -219,21 +219,60 @@ static void test_routes(void **state)
     (void)state;
     /* The hop between hosts is the slowest. */
     check_seconds(&strategy_ring, o, 7 * (10e-6 + kv / nic));
-    /* Three others on the host, four beyond: one message after the other. */
-    check_seconds(&strategy_allgather, o,
-                  3 * (5e-6 + kv / nvlink) + 4 * (10e-6 + kv / nic));
-    /* Rings of four on a host while a block goes to the other. */
+    /* Of each round somebody's message goes to the other host. */
+    check_seconds(&strategy_allgather, o, 7 * (10e-6 + kv / nic));
+    /* Rings of four on a host while a block goes to the other, once. */
     o.window = 4;
-    check_seconds(&strategy_double_ring, o, 2 * (10e-6 + kv / nic));
+    check_seconds(&strategy_double_ring, o, 10e-6 + kv / nic
+                  + 3 * (5e-6 + kv / nvlink));
     o = (struct strategy_options){ .head = 4 };
-    check_seconds(&strategy_usp, o,     /* heads on a host, slices a quarter */
-                  3 * (5e-6 + (q + kv) / 4 / nvlink)
-                  + 3 * (5e-6 + q / 4 / nvlink) + 10e-6 + kv / nic);
-    o.placement = CONTEXT_FIRST;        /* of 0, 2, 4, 6 one is on the host */
-    check_seconds(&strategy_usp, o,
-                  2 * (5e-6 + 2 * 10e-6) + (2 * q + kv) / 4 * (1 / nvlink
-                                                               + 2 / nic)
-                  + 5e-6 + kv / nvlink);
+    o.placement = CONTEXT_FIRST;        /* heads on 0, 2, 4, 6: two hosts */
+    check_seconds(&strategy_usp, o, 2 * 3 * 10e-6
+                  + 3 * (2 * q + kv) / 4 / nic + 5e-6 + kv / nvlink);
+}
+
+/* Of two candidates whose simulations with shared links differ by 5 %, forms
+ * call the same one faster, nearly always; and what they call fastest is. */
+static void test_order(void **state)
+{
+    struct machine *m = machine_parse("pair", pair_of_hosts,
+                                      strlen(pair_of_hosts), NULL);
+    int64_t pairs = 0, same = 0;
+
+    (void)state;
+    knob_scale(knob_find("compute"), m, 2e-3);
+    for (int n = 1; n <= 2; n++) {
+        struct job job = make_job(n);
+        job.pass = PASS_FORWARD;
+        struct question q = make_question(&job, n, m);
+        q.network = network_find("flow");
+        struct answer a = ask_all(&q);
+        double best = INFINITY, chosen = NAN;
+        for (int64_t i = 0; i < a.n; i++) {
+            const struct contender *x = &a.contenders[i];
+            if (x->candidate.estimate.seconds < best) {
+                best = x->candidate.estimate.seconds;
+                chosen = x->seconds;
+            }
+            for (int64_t k = 0; k < i; k++) {
+                const struct contender *y = &a.contenders[k];
+                if (x->seconds < 1.05 * y->seconds)
+                    continue;
+                pairs++;
+                same += x->candidate.estimate.seconds
+                    > y->candidate.estimate.seconds;
+            }
+        }
+        if (!(chosen < 1.05 * a.contenders[0].seconds))
+            fail_msg("job %d: %g s by forms' choice, %g at best", n, chosen,
+                     a.contenders[0].seconds);
+        answer_clear(&a);
+        job_clear(&job);
+    }
+    if (!(pairs > 1000 && (double)same > 0.9 * (double)pairs))
+        fail_msg("%lld of %lld pairs in order", (long long)same,
+                 (long long)pairs);
+    machine_destroy(m);
 }
 
 /* What is chosen among a few costs no more than what is best of all. */
@@ -334,7 +373,8 @@ static double simulated(const struct question *q, const struct candidate *c)
 }
 
 /* Beyond the turn the other candidate is better, when both are simulated; as
- * far on this side it is not, as far as forms can tell. */
+ * far on this side it is not: as far as forms can tell, far away from where they
+ * were put right by simulations. */
 static void check_turn(struct question *q, struct machine *m,
                        const struct swing *x, const struct turn *t,
                        const struct candidate *choice)
@@ -346,7 +386,7 @@ static void check_turn(struct question *q, struct machine *m,
         knob_scale(x->knob, m, by);
         double gain = simulated(q, choice) / simulated(q, &t->choice);
         knob_scale(x->knob, m, 1 / by);
-        if (side ? !(gain > 1) : !(gain < 1.15))
+        if (side ? !(gain > 0.98) : !(gain < 1.15))
             fail_msg("%s at %g, turn at %g: %s gains %g over %s",
                      x->knob->name, x->value * by, t->value,
                      t->choice.strategy->name, gain, choice->strategy->name);
@@ -392,6 +432,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
         cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_order),
         cmocka_unit_test(test_regret),
         cmocka_unit_test(test_candidates),
         cmocka_unit_test(test_memory),
