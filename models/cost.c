@@ -12,9 +12,10 @@
  *   edge(n)    = causal(n) - full(n, (n + 1) / 2)
  *
  * which gives both measured kinds back exactly.  A block whose last row sees
- * all keys is of a kind of its own where the machine has it.  Few rows, as in decode, take
- * the time of their keys and values, measured on a surface of their own: how
- * long those of one head are in the same cache as those of all heads here.
+ * all keys is of a kind of its own where the machine has it.  Few rows, as in
+ * decode, take the time of their keys and values, measured on a surface of their
+ * own: how long those of one head are in the same cache as those of all heads
+ * here.
  *
  * Other ops take their flops at the measured rate of their kind; products of
  * which the machine has none at that of a full block of attention of their

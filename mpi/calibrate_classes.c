@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "mpi/calibrate_internal.h"
+#include "topo/estimate.h"
 
 #include <math.h>
 #include <sched.h>
@@ -68,13 +69,6 @@ static double stream_once(const struct stream *s)
         / (1e-9 * (double)(clock_now() - start)) : 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 /* B/s of all ends together: the median of the tries. */
 static double stream_all(const struct stream *s)
 {
@@ -84,8 +78,7 @@ static double stream_all(const struct stream *s)
         double own = stream_once(s);
         MPI_Allreduce(&own, &tries[t], 1, MPI_DOUBLE, MPI_SUM, s->comm);
     }
-    qsort(tries, TRIES, sizeof *tries, by_value);
-    return tries[TRIES / 2];
+    return quantile_of(tries, TRIES, 0.5);
 }
 
 /* Messages that last long enough, all pairs together. */

@@ -57,7 +57,7 @@ on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
 %C%_check_t_SOURCES = %D%/check_test.c
 %C%_check_words_t_SOURCES = %D%/check_words_test.c %D%/mutation.c \
 	%D%/mutation.h %D%/rig.c %D%/rig.h
-%C%_collective_t_SOURCES = %D%/collective_test.c
+%C%_collective_t_SOURCES = %D%/collective_test.c %D%/preset.h
 %C%_cuda_linear_t_SOURCES = %D%/cuda_linear_test.c \
 	%D%/kernel_linear_problem.h %D%/kernel_tensor.h
 %C%_cuda_t_SOURCES = %D%/cuda_attend_trials.c %D%/cuda_rows_trials.c \
@@ -81,7 +81,7 @@ endif
 %C%_flow_t_SOURCES = %D%/flow_test.c %D%/simulate_bench.h \
 	%D%/simulate_machine.h
 %C%_estimate_t_SOURCES = %D%/estimate_test.c
-%C%_graph_t_SOURCES = %D%/graph_test.c
+%C%_graph_t_SOURCES = %D%/graph_test.c %D%/preset.h
 %C%_history_t_SOURCES = %D%/history_test.c %D%/simulate_bench.h \
 	%D%/simulate_machine.h
 %C%_import_t_SOURCES = %D%/import_test.c
@@ -95,7 +95,7 @@ endif
 	%D%/rig.h
 %C%_loopback_t_SOURCES = %D%/loopback_test.c %D%/rig.c %D%/rig.h
 %C%_lower_t_SOURCES = %D%/lower_test.c %D%/rig.c %D%/rig.h
-%C%_machine_t_SOURCES = %D%/machine_test.c
+%C%_machine_t_SOURCES = %D%/machine_test.c %D%/preset.h
 %C%_mesh_t_SOURCES = %D%/mesh_test.c %D%/rig.c %D%/rig.h
 %C%_minilm_t_SOURCES = %D%/minilm_test.c
 %C%_minilm_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)

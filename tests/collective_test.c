@@ -15,24 +15,9 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "preset.h"
+
 enum { RANKS = 8, TOKENS = 16384, HEADS = 32, KV_HEADS = 8, DIM = 128 };
-
-static struct machine *preset(const char *name)
-{
-    const char *top = getenv("srcdir");
-    char *path = xasprintf("%s/scenarios/machines/%s.yaml", top ? top : ".",
-                           name);
-    struct error e = { 0 };
-    size_t size;
-    char *text = file_read_local(path, &size, &e);
-    struct machine *m = text ? machine_parse(path, text, size, &e) : NULL;
-
-    if (!m)
-        fail_msg("%s", e.text);
-    free(text);
-    free(path);
-    return m;
-}
 
 /* The strategy, `ulysses` or `{name: usp, head: 4}`, on a machine. */
 static struct simulate_result run_on(const struct machine *m,

@@ -6,13 +6,13 @@
 
 #include "topo/machine.h"
 
-#include "base/file.h"
-
 #include <math.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+
+#include "preset.h"
 
 static struct machine *parse(const char *text)
 {
@@ -21,25 +21,6 @@ static struct machine *parse(const char *text)
 
     if (!m)
         fail_msg("%s", e.text);
-    return m;
-}
-
-static struct machine *preset(const char *name)
-{
-    const char *top = getenv("srcdir");
-    char *path = xasprintf("%s/scenarios/machines/%s.yaml", top ? top : ".",
-                           name);
-    struct error e = { 0 };
-    size_t size;
-    char *text = file_read_local(path, &size, &e);
-
-    if (!text)
-        fail_msg("%s", e.text);
-    struct machine *m = machine_parse(path, text, size, &e);
-    if (!m)
-        fail_msg("%s", e.text);
-    free(text);
-    free(path);
     return m;
 }
 

@@ -3,7 +3,6 @@
  * Machines: interpolation, fits, files good and bad, what hwloc answers. */
 #include <config.h>
 
-#include "base/file.h"
 #include "topo/cluster.h"
 #include "topo/machine.h"
 
@@ -12,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+
+#include "preset.h"
 
 static void assert_near(double value, double expected, double relative)
 {
@@ -176,23 +177,6 @@ static char *written(const struct machine *m)
     assert_int_equal(machine_write(m, f), 0);
     fclose(f);
     return text;
-}
-
-/* A shipped machine file. */
-static struct machine *machine_preset(const char *name)
-{
-    const char *top = getenv("srcdir");
-    char path[512];
-    size_t size = 0;
-    struct error e;
-
-    snprintf(path, sizeof path, "%s/scenarios/machines/%s.yaml",
-             top ? top : ".", name);
-    char *text = file_read_local(path, &size, &e);
-    assert_non_null(text);
-    struct machine *m = machine_parse(path, text, size, &e);
-    free(text);
-    return m;
 }
 
 /* ---- Rates -------------------------------------------------------------- */
@@ -397,7 +381,7 @@ static void round_trip_cluster(void **state)
 
     (void)state;
     for (size_t i = 0; i <= sizeof presets / sizeof *presets; i++) {
-        struct machine *m = i ? machine_preset(presets[i - 1])
+        struct machine *m = i ? preset(presets[i - 1])
             : parse(torus, &e);
         assert_non_null(m);
         char *once = written(m);
@@ -413,9 +397,9 @@ static void round_trip_cluster(void **state)
         assert_memory_equal(back->graph->start, m->graph->start,
                             sizeof m->graph->start);
         if (i == 0) {
-            assert_true(link_seconds(machine_link(back, CLASS_LEAF), 32)
+            assert_true(link_seconds(&back->classes[CLASS_LEAF], 32)
                         == 2e-6 + 32e-9);
-            assert_ptr_equal(machine_link(back, CLASS_NUMA), &back->link);
+            assert_int_equal(back->classes[CLASS_NUMA].n, 0);
             assert_int_equal(back->n_contention, 2);
             assert_int_equal(back->contention[0].pairs, 2);
             assert_int_equal(back->contention[1].both, 1);
@@ -427,98 +411,99 @@ static void round_trip_cluster(void **state)
     }
 }
 
+static const struct { const char *text, *error; } bad[] = {
+    { "", "m.yaml:1:1" },
+    { "name: a\n", "cores: missing" },
+    { "name: a\ncores: 0\n", "m.yaml:2:8: cores" },
+    { "name: a\ncores: 1\ncorse: 2\n", "m.yaml:3:1: corse: unknown key, "
+      "did you mean \"cores\"" },
+    { "name: a\ncores: two\n", "\"two\" is not a whole number" },
+    { "name: a\ncores: 1\nop_overhead: -1\n", "m.yaml:3:14: op_overhead" },
+    { "name: a\ncores: 1\nop_overhead: 3 kg\n", "m.yaml:3:14" },
+    { "name: a\ncores: 1\nmemory: -3 GB\n", "m.yaml:3:9" },
+    { "name: a\ncores: 1\nshared_core: 7\n", "m.yaml:3:14: shared_core" },
+    { "name: a\ncores: 1\nlink: {segments: []}\n", "link.segments" },
+    { "name: a\ncores: 1\nlink: {segments: [{latency: 1}]}\n",
+      "link.segments.0.bandwidth: missing" },
+    { "name: a\ncores: 1\nlink: {segments: [{bandwidth: 0}]}\n",
+      "a bandwidth of 0" },
+    { "name: a\ncores: 1\nlink: {segments: [{from: 8, bandwidth: 1}]}\n",
+      "m.yaml:3:19: link.segments.0: segments go from 0" },
+    { "name: a\ncores: 1\nlink: {segments: [{bandwidth: 1}, {from: 0, "
+      "bandwidth: 1}]}\n", "link.segments.1" },
+    { "name: a\ncores: 1\nclasses: [{segments: []}]\n",
+      "classes.0.class: missing" },
+    { "name: a\ncores: 1\nclasses: [{class: moon}]\n",
+      "classes.0.class: \"moon\" is not one of" },
+    { "name: a\ncores: 1\nclasses: [{class: numa}]\n",
+      "classes.0.segments: missing" },
+    { "name: a\ncores: 1\nclasses: [{class: numa, segments: [{bandwidth: "
+      "1}]}, {class: numa, segments: []}]\n", "classes.1: numa is there "
+      "twice" },
+    { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 2}]\n",
+      "contention.0: a bandwidth of 0" },
+    { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 0}]\n",
+      "contention.0.pairs" },
+    { "name: a\ncores: 1\nsurfaces: [{}]\n", "surfaces.0.op: missing" },
+    { SURFACE "points: []}\n", "surfaces.0.points" },
+    { SURFACE "points: [[1, 1]]}\n", "surfaces.0.points.0: needs [rows" },
+    { SURFACE "points: [[1, 1, 0]]}\n", "takes no time" },
+    { SURFACE "points: [[1, 2, 1], [1, 1, 1]]}\n", "surfaces.0.points.1: "
+      "out of place" },
+    { SURFACE "points: [[1, 1, 1], [1, 2, 1], [2, 1, 1]]}\n", "not whole" },
+    { SURFACE "points: [[1, 1, 1], [1, 2, 1], [2, 1, 1], [2, 3, 1]]}\n",
+      "surfaces.0.points.3: out of place" },
+    { SURFACE "block: causal, points: [[1, 2, 1]]}\n", "squares" },
+    { SURFACE "points: [[1, 1, 1], [2, 2, 1], [3, 4, 1]]}\n",
+      "surfaces.0.points.2: out of place: squares" },
+    { SURFACE "block: round, points: [[1, 1, 1]]}\n",
+      "surfaces.0.block: \"round\"" },
+    { SURFACE "points: [[1, 1, nan]]}\n", "m.yaml:4" },
+    { SURFACE "p10: 0.9, points: [[1, 1, 1]]}\n",
+      "surfaces.0: p10 and p90 go together" },
+    { SURFACE "p10: 2, p90: 1, points: [[1, 1, 1]]}\n", "p10 <= p90" },
+    { SURFACE "p10: 0, p90: 1, points: [[1, 1, 1]]}\n",
+      "surfaces.0.p10: \"0\"" },
+    { RATE "points: []}\n", "m.yaml:4:50: rates.0.points: needs" },
+    { RATE "points: [[1, 1, 1]]}\n", "needs [rows, flop/s]" },
+    { RATE "points: [[1, 0]]}\n", "rates.0.points: \"0\"" },
+    { RATE "points: [[2, 1], [1, 1]]}\n", "out of place" },
+    { SURFACE "heads: 0, points: [[1, 1, 1]]}\n", "surfaces.0.heads" },
+    { SURFACE "update: -1, points: [[1, 1, 1]]}\n", "surfaces.0.update" },
+    { "name: a\ncores: 1\ndevices: -1\n", "m.yaml:3:10: devices" },
+    { "name: a\ncores: 1\nenqueue: soon\n", "m.yaml:3:10: enqueue" },
+    { "name: a\ncores: 1\ncopies: [{path: up, points: [[1, 1]]}]\n",
+      "copies.0.path: \"up\" is not one of" },
+    { "name: a\ncores: 1\ncopies: [{points: [[1, 1]]}]\n",
+      "copies.0.path: missing" },
+    { "name: a\ncores: 1\ncopies: [{path: peer}]\n",
+      "copies.0.points: missing" },
+    { "name: a\ncores: 1\ncopies: [{path: peer, points: [1]}]\n",
+      "needs [bytes of a block, B/s]" },
+    { "name: a\ncores: 1\ncopies: [{path: peer, points: [[8, 1], [8, 2]]"
+      "}]\n", "copies.0.points: out of place" },
+    { "name: a\ncores: 1\nrates: [{op: attend, kernel: cpu, head_dim: 8, "
+      "points: [[1, 1]]}]\n", "rates.0.op: \"attend\" is not one of" },
+    { "name: a\ncores: 1\nrates: [{op: state}]\n",
+      "rates.0.kernel: missing" },
+    { "name: a\ncores: 1\nrates: 3\n", "m.yaml:3:8: rates: needs a list" },
+    { "name: a\ncores: 1\nname: b\n", "given twice" },
+    { "name: " "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+      "aaaaaaaaaaaaaaaaa\ncores: 1\n", "longer than 63" },
+    { "name: [\n", "m.yaml:2:1" },
+};
+
 static void bad_files(void **state)
 {
-    static const struct { const char *text, *error; } cases[] = {
-        { "", "m.yaml:1:1" },
-        { "name: a\n", "cores: missing" },
-        { "name: a\ncores: 0\n", "m.yaml:2:8: cores" },
-        { "name: a\ncores: 1\ncorse: 2\n", "m.yaml:3:1: corse: unknown key, "
-          "did you mean \"cores\"" },
-        { "name: a\ncores: two\n", "\"two\" is not a whole number" },
-        { "name: a\ncores: 1\nop_overhead: -1\n", "m.yaml:3:14: op_overhead" },
-        { "name: a\ncores: 1\nop_overhead: 3 kg\n", "m.yaml:3:14" },
-        { "name: a\ncores: 1\nmemory: -3 GB\n", "m.yaml:3:9" },
-        { "name: a\ncores: 1\nshared_core: 7\n", "m.yaml:3:14: shared_core" },
-        { "name: a\ncores: 1\nlink: {segments: []}\n", "link.segments" },
-        { "name: a\ncores: 1\nlink: {segments: [{latency: 1}]}\n",
-          "link.segments.0.bandwidth: missing" },
-        { "name: a\ncores: 1\nlink: {segments: [{bandwidth: 0}]}\n",
-          "a bandwidth of 0" },
-        { "name: a\ncores: 1\nlink: {segments: [{from: 8, bandwidth: 1}]}\n",
-          "m.yaml:3:19: link.segments.0: segments go from 0" },
-        { "name: a\ncores: 1\nlink: {segments: [{bandwidth: 1}, {from: 0, "
-          "bandwidth: 1}]}\n", "link.segments.1" },
-        { "name: a\ncores: 1\nclasses: [{segments: []}]\n",
-          "classes.0.class: missing" },
-        { "name: a\ncores: 1\nclasses: [{class: moon}]\n",
-          "classes.0.class: \"moon\" is not one of" },
-        { "name: a\ncores: 1\nclasses: [{class: numa}]\n",
-          "classes.0.segments: missing" },
-        { "name: a\ncores: 1\nclasses: [{class: numa, segments: [{bandwidth: "
-          "1}]}, {class: numa, segments: []}]\n", "classes.1: numa is there "
-          "twice" },
-        { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 2}]\n",
-          "contention.0: a bandwidth of 0" },
-        { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 0}]\n",
-          "contention.0.pairs" },
-        { "name: a\ncores: 1\nsurfaces: [{}]\n", "surfaces.0.op: missing" },
-        { SURFACE "points: []}\n", "surfaces.0.points" },
-        { SURFACE "points: [[1, 1]]}\n", "surfaces.0.points.0: needs [rows" },
-        { SURFACE "points: [[1, 1, 0]]}\n", "takes no time" },
-        { SURFACE "points: [[1, 2, 1], [1, 1, 1]]}\n", "surfaces.0.points.1: "
-          "out of place" },
-        { SURFACE "points: [[1, 1, 1], [1, 2, 1], [2, 1, 1]]}\n", "not whole" },
-        { SURFACE "points: [[1, 1, 1], [1, 2, 1], [2, 1, 1], [2, 3, 1]]}\n",
-          "surfaces.0.points.3: out of place" },
-        { SURFACE "block: causal, points: [[1, 2, 1]]}\n", "squares" },
-        { SURFACE "points: [[1, 1, 1], [2, 2, 1], [3, 4, 1]]}\n",
-          "surfaces.0.points.2: out of place: squares" },
-        { SURFACE "block: round, points: [[1, 1, 1]]}\n",
-          "surfaces.0.block: \"round\"" },
-        { SURFACE "points: [[1, 1, nan]]}\n", "m.yaml:4" },
-        { SURFACE "p10: 0.9, points: [[1, 1, 1]]}\n",
-          "surfaces.0: p10 and p90 go together" },
-        { SURFACE "p10: 2, p90: 1, points: [[1, 1, 1]]}\n", "p10 <= p90" },
-        { SURFACE "p10: 0, p90: 1, points: [[1, 1, 1]]}\n",
-          "surfaces.0.p10: \"0\"" },
-        { RATE "points: []}\n", "m.yaml:4:50: rates.0.points: needs" },
-        { RATE "points: [[1, 1, 1]]}\n", "needs [rows, flop/s]" },
-        { RATE "points: [[1, 0]]}\n", "rates.0.points: \"0\"" },
-        { RATE "points: [[2, 1], [1, 1]]}\n", "out of place" },
-        { SURFACE "heads: 0, points: [[1, 1, 1]]}\n", "surfaces.0.heads" },
-        { SURFACE "update: -1, points: [[1, 1, 1]]}\n", "surfaces.0.update" },
-        { "name: a\ncores: 1\ndevices: -1\n", "m.yaml:3:10: devices" },
-        { "name: a\ncores: 1\nenqueue: soon\n", "m.yaml:3:10: enqueue" },
-        { "name: a\ncores: 1\ncopies: [{path: up, points: [[1, 1]]}]\n",
-          "copies.0.path: \"up\" is not one of" },
-        { "name: a\ncores: 1\ncopies: [{points: [[1, 1]]}]\n",
-          "copies.0.path: missing" },
-        { "name: a\ncores: 1\ncopies: [{path: peer}]\n",
-          "copies.0.points: missing" },
-        { "name: a\ncores: 1\ncopies: [{path: peer, points: [1]}]\n",
-          "needs [bytes of a block, B/s]" },
-        { "name: a\ncores: 1\ncopies: [{path: peer, points: [[8, 1], [8, 2]]"
-          "}]\n", "copies.0.points: out of place" },
-        { "name: a\ncores: 1\nrates: [{op: attend, kernel: cpu, head_dim: 8, "
-          "points: [[1, 1]]}]\n", "rates.0.op: \"attend\" is not one of" },
-        { "name: a\ncores: 1\nrates: [{op: state}]\n",
-          "rates.0.kernel: missing" },
-        { "name: a\ncores: 1\nrates: 3\n", "m.yaml:3:8: rates: needs a list" },
-        { "name: a\ncores: 1\nname: b\n", "given twice" },
-        { "name: " "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-          "aaaaaaaaaaaaaaaaa\ncores: 1\n", "longer than 63" },
-        { "name: [\n", "m.yaml:2:1" },
-    };
     struct error e;
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct machine *m = parse(cases[i].text, &e);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct machine *m = parse(bad[i].text, &e);
         if (m != NULL)
-            fail_msg("accepted: %s", cases[i].text);
-        if (strstr(e.text, cases[i].error) == NULL)
-            fail_msg("%s, expected %s", e.text, cases[i].error);
+            fail_msg("accepted: %s", bad[i].text);
+        if (strstr(e.text, bad[i].error) == NULL)
+            fail_msg("%s, expected %s", e.text, bad[i].error);
         assert_int_equal(e.status, SPAR_USAGE);
     }
 }

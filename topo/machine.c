@@ -277,12 +277,6 @@ double machine_message_seconds(const struct machine *m, int64_t bytes)
     return link_seconds(&m->link, bytes);
 }
 
-const struct link *machine_link(const struct machine *m,
-                                enum route_class class)
-{
-    return m->classes[class].n ? &m->classes[class] : &m->link;
-}
-
 int64_t machine_slots(const struct machine *m)
 {
     return m->devices ? m->devices : m->graph ? m->graph->n_slots : 0;

@@ -224,10 +224,6 @@ double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
 const struct link_segment *link_segment(const struct link *l, int64_t bytes);
 double link_seconds(const struct link *l, int64_t bytes);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
-/* What a message between slots of that class is like: as measured, else as
- * between any two. */
-const struct link *machine_link(const struct machine *m,
-                                enum route_class class);
 
 /* ---- From measurements -------------------------------------------------- */
 
