@@ -22,7 +22,7 @@ AC_DEFUN([SPAR_MPI], [
                 [PKG_CHECK_MODULES([MPI], [mpich], [], [SPAR_MPI_FROM_MPICC])])],
         [spar_mpi_prefix=$with_mpi])
     AS_IF([test "x$spar_mpi_prefix" != x], [SPAR_MPI_FROM_PREFIX])
-    AC_PATH_PROG([MPIEXEC], [mpiexec], [mpiexec])
+    AC_PATH_PROGS([MPIEXEC], [mpiexec.mpich mpiexec], [mpiexec])
     SPAR_MPI_CHECK
 ])
 

@@ -12,9 +12,10 @@
  *   edge(n)    = causal(n) - full(n, (n + 1) / 2)
  *
  * which gives both measured kinds back exactly.  A block whose last row sees
- * all keys is of a kind of its own where the machine has it.  Few rows, as in decode, take
- * the time of their keys and values, measured on a surface of their own: how
- * long those of one head are in the same cache as those of all heads here.
+ * all keys is of a kind of its own where the machine has it.  Few rows, as in
+ * decode, take the time of their keys and values, measured on a surface of their
+ * own: how long those of one head are in the same cache as those of all heads
+ * here.
  *
  * Other ops take their flops at the measured rate of their kind; products of
  * which the machine has none at that of a full block of attention of their
@@ -125,19 +126,20 @@ static double result_seconds(const struct attend_shape *a,
 {
     const struct surface *x = machine_surface(a->m, a->op, a->kernel,
                                               &a->shape, BLOCK_FULL);
-    double seconds = 0;
+    double update = x && x->heads ? x->update : 0, seconds = 0;
+    double store = x && x->heads ? x->store_fp32 : 0;
 
-    if (x == NULL || !x->heads)
-        return 0;
+    if (a->m->merge > 0)
+        update = store = a->m->merge;
     for (int64_t i = 3; i < n; i++) {
         const struct buffer *b = &s->buffers[o[i].tile.buffer];
         double elements = rows_touched(list, segments, i >= 7)
             * o[i].tile.head_count * b->width;
         if (o[i].access == ACCESS_UPDATE)
-            seconds += elements * x->update;
+            seconds += elements * update;
         else if (o[i].access == ACCESS_WRITE && b->width > 1
                  && b->dtype != a->shape.dtype)
-            seconds += elements * x->store_fp32;
+            seconds += elements * store;
     }
     return seconds;
 }
@@ -158,6 +160,27 @@ static struct attend_shape attend_shape(const struct machine *m,
     };
 }
 
+static double segments_seconds(const struct attend_shape *a, int64_t ranks,
+                               const struct segment *list, int64_t n)
+{
+    double seconds = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        seconds += segment_seconds(a, &list[i]);
+    return seconds * (double)a->shape.heads * crowding(a->m, ranks);
+}
+
+double attend_block_seconds(const struct machine *m, enum op_kind kind,
+                            const char *kernel,
+                            const struct block_shape *shape, int64_t kv_heads,
+                            int64_t ranks, const struct segment *list,
+                            int64_t n)
+{
+    struct attend_shape a = { m, op_names[kind], kernel, *shape, kv_heads };
+
+    return segments_seconds(&a, ranks, list, n);
+}
+
 static double attend_seconds(const struct machine *m, const char *kernel,
                              const struct schedule *s, const struct op *op)
 {
@@ -165,11 +188,8 @@ static double attend_seconds(const struct machine *m, const char *kernel,
     const struct operand *o = pool_operands_get(s->pool, op->operands, &count);
     const struct segment *list = pool_segments_get(s->pool, op->segments, &n);
     struct attend_shape a = attend_shape(m, kernel, s, op, o);
-    double seconds = 0;
 
-    for (int64_t i = 0; i < n; i++)
-        seconds += segment_seconds(&a, &list[i]);
-    return seconds * o[0].tile.head_count * crowding(m, s->ranks)
+    return segments_seconds(&a, s->ranks, list, n)
         + result_seconds(&a, s, o, count, list, n);
 }
 
@@ -270,24 +290,30 @@ static int can_time(const struct machine *m, enum op_kind kind,
                                kernel, e);
 }
 
+int costs_known(const struct machine *m, const char *kernel,
+                const int64_t kinds[OP_KINDS], struct error *e)
+{
+    for (int k = 0; k < OP_KINDS; k++)
+        if (kinds[k] && can_time(m, (enum op_kind)k, kernel, e) != 0)
+            return -1;
+    int within = m->devices == 1 && machine_copy_bandwidth(m, COPY_DEVICE, 1);
+    if (kinds[OP_SEND] + kinds[OP_RECV] + kinds[OP_COLLECTIVE] && !m->link.n
+        && !m->graph && !within)
+        return fail(e, "machine %s: no link: messages cannot be timed",
+                    m->name);
+    return 0;
+}
+
 int simulate_ready(const struct schedule *const *schedules, int64_t ranks,
                    const struct machine *m, const char *kernel,
                    struct error *e)
 {
-    int64_t seen[OP_KINDS] = { 0 };
+    int64_t kinds[OP_KINDS] = { 0 };
 
     for (int64_t r = 0; r < ranks; r++)
         for (int64_t i = 0; i < schedules[r]->n_ops; i++)
-            seen[schedules[r]->ops[i].kind]++;
-    for (int k = 0; k < OP_KINDS; k++)
-        if (seen[k] && can_time(m, (enum op_kind)k, kernel, e) != 0)
-            return -1;
-    int within = m->devices == 1 && machine_copy_bandwidth(m, COPY_DEVICE, 1);
-    if (seen[OP_SEND] + seen[OP_RECV] + seen[OP_COLLECTIVE] && !m->link.n
-        && !within)
-        return fail(e, "machine %s: no link: messages cannot be timed",
-                    m->name);
-    return 0;
+            kinds[schedules[r]->ops[i].kind]++;
+    return costs_known(m, kernel, kinds, e);
 }
 
 /* ---- Cache -------------------------------------------------------------- */
@@ -301,7 +327,7 @@ struct cost_key {
 enum { CACHE_SLOTS = 4096 };
 struct cost_cache {
     struct cost_key keys[CACHE_SLOTS];
-    double seconds[CACHE_SLOTS];        /* 0: empty */
+    int32_t index[CACHE_SLOTS];         /* + 1; 0: empty */
 };
 
 struct cost_cache *cost_cache_create(void)
@@ -325,18 +351,27 @@ static int32_t results_key(const struct schedule *s, const struct operand *o,
     return (int32_t)key;
 }
 
-double cost_cached(struct cost_cache *c, const struct machine *m,
-                   const char *kernel, const struct schedule *s,
+static int32_t add_seconds(struct simulation *sim, const struct schedule *s,
+                           const struct op *op)
+{
+    double seconds = op_seconds(sim->m, sim->o.kernel, s, op);
+
+    ARRAY_PUSH(sim->seconds, sim->n_seconds, sim->seconds_cap, seconds);
+    return (int32_t)(sim->n_seconds - 1);
+}
+
+int32_t cost_index(struct simulation *sim, const struct schedule *s,
                    const struct op *op)
 {
+    struct cost_cache *c = sim->costs;
     int64_t n;
 
     if (op->kind != OP_ATTEND && op->kind != OP_ATTEND_BACKWARD)
-        return op_seconds(m, kernel, s, op);
+        return add_seconds(sim, s, op);
     /* Without segments it is rows that count. */
     pool_segments_get(s->pool, op->segments, &n);
     if (n == 0)
-        return op_seconds(m, kernel, s, op);
+        return add_seconds(sim, s, op);
     const struct operand *o = pool_operands_get(s->pool, op->operands, &n);
     struct cost_key key = {
         op->kind, op->segments, o[0].tile.head_count,
@@ -345,9 +380,85 @@ double cost_cached(struct cost_cache *c, const struct machine *m,
         s->buffers[o[2].tile.buffer].width, results_key(s, o, n)
     };
     uint64_t slot = hash_bytes(0, &key, sizeof key) % CACHE_SLOTS;
-    if (c->seconds[slot] > 0
-        && memcmp(&c->keys[slot], &key, sizeof key) == 0)
-        return c->seconds[slot];
-    c->keys[slot] = key;
-    return c->seconds[slot] = op_seconds(m, kernel, s, op);
+    if (!c->index[slot] || memcmp(&c->keys[slot], &key, sizeof key) != 0) {
+        c->keys[slot] = key;
+        c->index[slot] = add_seconds(sim, s, op) + 1;
+    }
+    return c->index[slot] - 1;
+}
+
+/* ---- What it leans on ---------------------------------------------------- */
+
+/* The block that most of a segment's time is of: edges left aside. */
+static struct block_time main_block(const struct attend_shape *a,
+                                  const struct segment *g)
+{
+    int64_t k = max64(1, llround((double)segment_pairs(g)
+                                 / (double)g->q_count));
+    enum block_kind kind = BLOCK_FULL;
+
+    if (g->q_count <= MAX_QUERIES)
+        kind = BLOCK_FEW;
+    else if (g->high >= BAND_HIGH && g->low == 0 && g->q_count == g->k_count)
+        kind = BLOCK_CAUSAL;
+    return machine_estimate(a->m, a->op, a->kernel, &a->shape, kind,
+                            g->q_count, kind == BLOCK_FULL ? k : g->k_count);
+}
+
+static const struct segment *largest_of(const struct segment *list, int64_t n)
+{
+    const struct segment *best = list;
+
+    for (int64_t i = 1; i < n; i++)
+        if (segment_pairs(&list[i]) > segment_pairs(best))
+            best = &list[i];
+    return best;
+}
+
+static void lean_on(struct leans *l, enum op_kind op, struct block_time x,
+                    double seconds)
+{
+    int64_t i = 0;
+
+    while (i < l->n && (l->items[i].op != op || l->items[i].how != x.how
+                        || l->items[i].point != x.point))
+        i++;
+    if (i == l->n) {
+        struct lean new = { op, x.how, x.surface, x.point, 0, 0, x.low,
+                            x.high };
+        ARRAY_PUSH(l->items, l->n, l->cap, new);
+    }
+    l->items[i].ops++;
+    l->items[i].seconds += seconds;
+}
+
+static int by_seconds(const void *a, const void *b)
+{
+    double x = ((const struct lean *)a)->seconds;
+    double y = ((const struct lean *)b)->seconds;
+
+    return (x < y) - (x > y);
+}
+
+void cost_leans(const struct machine *m, const char *kernel,
+                const struct schedule *s, struct leans *l)
+{
+    int64_t n, count;
+
+    for (int32_t i = 0; i < s->n_ops; i++) {
+        const struct op *op = &s->ops[i];
+        if (op->kind != OP_ATTEND && op->kind != OP_ATTEND_BACKWARD)
+            continue;
+        const struct operand *o = pool_operands_get(s->pool, op->operands,
+                                                    &count);
+        const struct segment *list = pool_segments_get(s->pool, op->segments,
+                                                       &n);
+        if (n == 0)
+            continue;
+        struct attend_shape a = attend_shape(m, kernel, s, op, o);
+        lean_on(l, (enum op_kind)op->kind, main_block(&a, largest_of(list, n)),
+                op_seconds(m, kernel, s, op));
+    }
+    if (l->n > 0)
+        qsort(l->items, (size_t)l->n, sizeof *l->items, by_seconds);
 }

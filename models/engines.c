@@ -11,7 +11,7 @@
 /* ---- Accounts ----------------------------------------------------------- */
 
 /* How much longer an op takes beside messages that come and go. */
-static double beside(const struct sim *sim, const struct rank *r,
+static double beside(const struct simulation *sim, const struct rank *r,
                      const struct op *op)
 {
     double factor = op_is_product(op) ? sim->m->attend_beside
@@ -21,14 +21,14 @@ static double beside(const struct sim *sim, const struct rank *r,
 }
 
 /* Messages begin or are over: what r computes goes on at another rate. */
-static void retime(struct sim *sim, struct rank *r, int communicating)
+static void retime(struct simulation *sim, struct rank *r, int communicating)
 {
-    struct engine *g = &sim->engines[ENGINES * sim_place(sim, r)];
+    struct engine *g = &sim->engines[ENGINES * r->place];
 
     for (int i = 0; i < ENGINES; i++, g++) {
         if (g->op < 0 || &sim->rank[g->rank] != r)
             continue;
-        const struct op *op = &r->s->ops[g->op];
+        const struct op *op = &r->shape->s->ops[g->op];
         double before = beside(sim, r, op);
         r->communicating += communicating;
         double after = beside(sim, r, op);
@@ -40,7 +40,7 @@ static void retime(struct sim *sim, struct rank *r, int communicating)
     }
 }
 
-void sim_account(struct sim *sim, struct rank *r, int communicating,
+void sim_account(struct simulation *sim, struct rank *r, int communicating,
                  int computing)
 {
     double passed = sim->now - r->last;
@@ -58,7 +58,7 @@ void sim_account(struct sim *sim, struct rank *r, int communicating,
     r->computing += computing;
 }
 
-void sim_note(struct sim *sim, const struct rank *r, int32_t op, int what)
+void sim_note(struct simulation *sim, const struct rank *r, int32_t op, int what)
 {
     if (sim->times != NULL)
         sim->times[r->base + op][what] = sim->now;
@@ -66,38 +66,39 @@ void sim_note(struct sim *sim, const struct rank *r, int32_t op, int what)
 
 /* ---- Engines ------------------------------------------------------------ */
 
-struct engine *sim_engine(const struct sim *sim, const struct rank *r,
+struct engine *sim_engine(const struct simulation *sim, const struct rank *r,
                           int lane)
 {
     int which = lane == LANE_COPY;
 
     if (lane >= LANE_FIRST_STAGE)
         which = 2 + (lane - LANE_FIRST_STAGE) % 2;
-    return &sim->engines[ENGINES * sim_place(sim, r)
+    return &sim->engines[ENGINES * r->place
                          + (sim->m->shared_core ? 0 : which)];
 }
 
 /* The ready op of rank r for engine g that comes first, by lane; -1: none. */
-static int first_ready(const struct sim *sim, const struct rank *r,
+static int first_ready(const struct simulation *sim, const struct rank *r,
                        const struct engine *g)
 {
     int best = -1;
 
-    for (int l = 0; l < LANES; l++)
-        if (r->heads[l].state == HEAD_READY && !sim_is_message_lane(l)
-            && sim_engine(sim, r, l) == g
+    for (uint32_t lanes = r->ready; lanes; lanes &= lanes - 1) {
+        int l = __builtin_ctz(lanes);
+        if (sim_engine(sim, r, l) == g
             && (best < 0 || r->heads[l].op < r->heads[best].op))
             best = l;
+    }
     return best;
 }
 
 /* Of the ranks that share engine g, the one that has waited longest. */
-static struct rank *next_rank(const struct sim *sim, const struct engine *g,
-                              int64_t place, int *lane)
+static struct rank *next_rank(const struct simulation *sim,
+                              const struct engine *g, int64_t place, int *lane)
 {
     struct rank *best = NULL;
 
-    for (int64_t i = place; i < sim->ranks; i += sim->places) {
+    for (int32_t i = sim->residents[place]; i >= 0; i = sim->rank[i].beside) {
         struct rank *r = &sim->rank[i];
         int l = first_ready(sim, r, g);
         if (l < 0
@@ -110,7 +111,8 @@ static struct rank *next_rank(const struct sim *sim, const struct engine *g,
 }
 
 /* Put the op that comes first on the engine, if it is idle. */
-static void engine_start(struct sim *sim, struct engine *g, int64_t place)
+static void engine_start(struct simulation *sim, struct engine *g,
+                         int64_t place)
 {
     int lane = LANE_COMPUTE;
 
@@ -120,22 +122,24 @@ static void engine_start(struct sim *sim, struct engine *g, int64_t place)
     if (r == NULL)
         return;
     struct head *h = &r->heads[lane];
-    const struct op *op = &r->s->ops[h->op];
+    const struct step *st = sim_step(r, h->op);
     g->rank = (int32_t)(r - sim->rank);
     g->op = h->op;
     g->start = sim->now;
-    g->end = fmax(sim->now, g->host_until) + beside(sim, r, op)
-        * cost_cached(sim->costs, sim->m, sim->o->kernel, r->s, op);
+    g->end = fmax(sim->now, g->host_until)
+        + beside(sim, r, &r->shape->s->ops[h->op])
+        * sim->seconds[r->costs[st->cost]] * r->slow;
     h->state = HEAD_RUNNING;
+    r->ready &= ~(1u << lane);
     sim_account(sim, r, 0, lane == LANE_COMPUTE);
     sim_note(sim, r, h->op, TIME_START);
     sim_push(sim, g->end, EVENT_ENGINE, r, h->op);
 }
 
-void sim_engines_start(struct sim *sim, const struct rank *r)
+void sim_engines_start(struct simulation *sim, const struct rank *r)
 {
-    int64_t place = sim_place(sim, r);
-
+    if (!r->ready && !sim->shared_places)
+        return;
     for (int i = 0; i < ENGINES; i++)
-        engine_start(sim, &sim->engines[ENGINES * place + i], place);
+        engine_start(sim, &sim->engines[ENGINES * r->place + i], r->place);
 }

@@ -7,16 +7,17 @@
 #include "models/internal.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* The host's part of `messages` MPI messages, one a tile: it lengthens the op
  * that the core runs, or keeps an idle core busy.  Returns until when; 0 if it
  * computes. */
-static double charge(const struct sim *sim, struct rank *r, int64_t messages,
+static double charge(const struct simulation *sim, struct rank *r, int64_t messages,
                      int64_t bytes)
 {
     struct engine *g = sim_engine(sim, r, LANE_COMPUTE);
 
-    if (!sim->o->network->host || !sim->m->shared_core)
+    if (!sim->o.network->host || !sim->m->shared_core)
         return 0;
     double cost = (double)messages * sim->m->link.overhead
         + (double)bytes * sim->m->link.host_per_byte;
@@ -30,66 +31,89 @@ static double charge(const struct sim *sim, struct rank *r, int64_t messages,
 
 /* ---- Messages and collectives ------------------------------------------- */
 
-static void comm_start(struct sim *sim, struct rank *r, const struct op *op)
+static void comm_start(struct simulation *sim, struct rank *r, int32_t op)
 {
-    int32_t number = (int32_t)(op - r->s->ops);
-    int lane[2];
+    const struct step *st = sim_step(r, op);
 
-    op_lanes(op, lane);
-    for (int j = 0; j < 2 && lane[j] >= 0; j++)
-        r->heads[lane[j]].state = HEAD_RUNNING;
+    for (int j = 0; j < 2 && st->lane[j] >= 0; j++)
+        r->heads[st->lane[j]].state = HEAD_RUNNING;
     sim_account(sim, r, 1, 0);
-    sim_note(sim, r, number, TIME_START);
+    sim_note(sim, r, op, TIME_START);
 }
 
 /* One message from rank r to rank p. */
-static void message_start(struct sim *sim, struct rank *r,
-                          const struct op *send, struct rank *p,
-                          const struct op *recv)
+static void message_start(struct simulation *sim, struct rank *r, int32_t send,
+                          struct rank *p, int32_t recv)
 {
-    int64_t bytes = op_work(r->s, send).sent_bytes, tiles;
-    int32_t number = (int32_t)(send - r->s->ops);
+    struct start s = { r, p, send, recv, 0 };
 
     comm_start(sim, r, send);
     comm_start(sim, p, recv);
-    if (sim->m->devices && sim->o->network->host) {
-        port_add(sim, sim_place(sim, r), message_flow(sim, r, send, p, recv));
+    ARRAY_PUSH(sim->starts, sim->n_starts, sim->starts_cap, s);
+}
+
+static void message_go(struct simulation *sim, const struct start *s)
+{
+    const struct message *msg = &sim->messages[sim_step(s->r, s->op)->cost];
+    double seconds = msg->seconds;
+
+    if (sim->flows) {
+        flow_message(sim, s);
         return;
     }
-    pool_operands_get(r->s->pool, send->operands, &tiles);
-    double end = sim->now + sim->o->network->message(sim->m, bytes);
-    end = fmax(end, charge(sim, r, tiles, bytes));
-    end = fmax(end, charge(sim, p, tiles, bytes));
-    sim_push(sim, end, EVENT_MESSAGE, r, number);
+    if (sim->m->devices && sim->o.network->host) {
+        port_add(sim, s->r->place, message_flow(sim, s->r, s->op, s->peer,
+                                                s->recv));
+        return;
+    }
+    if (seconds < 0)
+        seconds = network_seconds(sim, s->r->place,
+                                  sim_place_of(sim, sim_side(s->r, s->op)),
+                                  msg->bytes);
+    sim_push(sim, fmax(s->until, sim->now + seconds), EVENT_MESSAGE, s->r,
+             s->op);
 }
 
-void message_try(struct sim *sim, struct rank *r, const struct op *op)
+/* Is what r sends to its side what p's op receives?  Of those that r and p
+ * stand for, too: they are as far apart. */
+static int is_match(const struct simulation *sim, const struct rank *r,
+                    int32_t side, const struct rank *p, int32_t op)
 {
-    int sends = op->kind == OP_SEND;
-    int other = sends ? LANE_RECV(op->channel) : LANE_SEND(op->channel);
+    int32_t there = side - (int32_t)(r - sim->rank);
+    int32_t back = (int32_t)(p - sim->rank) - sim_side(p, op);
 
-    if (op->peer < 0 || op->peer >= sim->ranks)
+    return there == back || there == back + sim->ranks
+        || back == there + sim->ranks;
+}
+
+void message_try(struct simulation *sim, struct rank *r, int32_t op)
+{
+    const struct step *st = sim_step(r, op);
+    int sends = st->kind == OP_SEND;
+    int other = sends ? LANE_RECV(st->channel) : LANE_SEND(st->channel);
+    int32_t peer = r->sides[st->side];
+
+    if (peer < 0 || peer >= sim->ranks)
         return;
-    struct rank *p = &sim->rank[op->peer];
+    struct rank *p = sim_rank(sim, peer);
     struct head *h = &p->heads[other];
-    if (h->state != HEAD_READY)
-        return;
-    const struct op *answer = &p->s->ops[h->op];
-    if (answer->kind == OP_COLLECTIVE || answer->peer != r - sim->rank)
+    if (h->state != HEAD_READY || sim_step(p, h->op)->kind == OP_COLLECTIVE
+        || !is_match(sim, r, peer, p, h->op))
         return;
     if (sends)
-        message_start(sim, r, op, p, answer);
+        message_start(sim, r, op, p, h->op);
     else
-        message_start(sim, p, answer, r, op);
+        message_start(sim, p, h->op, r, op);
 }
 
-struct rank *collective_member(const struct sim *sim,
-                               const struct collective_shape *c, int64_t i,
-                               const struct op **op)
+struct rank *collective_member(const struct simulation *sim,
+                               const struct collective_op *x, int64_t i,
+                               int32_t *op)
 {
-    struct rank *r = &sim->rank[c->ranks[i]];
-
-    *op = &r->s->ops[r->heads[LANE_SEND((*op)->channel)].op];
+    if (x->c.ranks[i] >= sim->period)
+        return NULL;
+    struct rank *r = &sim->rank[x->c.ranks[i]];
+    *op = r->heads[LANE_SEND(x->op.channel)].op;
     return r;
 }
 
@@ -106,56 +130,170 @@ static int64_t collective_messages(const struct collective_shape *c,
     return (what == EXCLUSIVE_SCAN ? 2 : 4) * rounds;
 }
 
-/* All members are ready: every one's slices through its port. */
-static void collective_push(struct sim *sim, const struct collective_shape *c,
-                            const struct op *op, int32_t *under_way)
+static int32_t *gathered(const struct simulation *sim,
+                         const struct collective_op *x)
 {
-    *under_way = (int32_t)c->members;
-    for (int64_t i = 0; i < c->members; i++) {
-        const struct op *own = op;
-        struct rank *p = collective_member(sim, c, i, &own);
-        comm_start(sim, p, own);
-        port_add(sim, sim_place(sim, p), collective_flow(sim, p, own));
+    return &sim->gathered[x->op.peer * CHANNELS + x->op.channel];
+}
+
+/* The host's part of a member's. */
+static double member_charge(struct simulation *sim,
+                            const struct collective_op *x)
+{
+    struct work w = op_work(&x->s, &x->op);
+
+    return charge(sim, &sim->rank[x->s.rank],
+                  collective_messages(&x->c, x->op.collective),
+                  w.sent_bytes + w.received_bytes);
+}
+
+/* Members that are simulated. */
+static int32_t members_here(const struct simulation *sim,
+                            const struct collective_op *x)
+{
+    int32_t n = 0;
+
+    if (sim->period == sim->ranks)
+        return (int32_t)x->c.members;
+    for (int64_t i = 0; i < x->c.members; i++)
+        n += x->c.ranks[i] < sim->period;
+    return n;
+}
+
+void collective_try(struct simulation *sim, struct rank *r, int32_t op)
+{
+    struct start s = { r, NULL, op, -1, 0 };
+    struct collective_op x;
+    struct rank *p;
+    int32_t own;
+
+    sim_collective(sim, r, op, &x);
+    if (++*gathered(sim, &x) < members_here(sim, &x))
+        return;
+    *gathered(sim, &x) = 0;
+    for (int64_t i = 0; i < x.c.members; i++)
+        if ((p = collective_member(sim, &x, i, &own)))
+            comm_start(sim, p, own);
+    ARRAY_PUSH(sim->starts, sim->n_starts, sim->starts_cap, s);
+}
+
+/* Every member's slices on their way; the last one that is through ends it. */
+static void members_push(struct simulation *sim,
+                         const struct collective_op *all, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const struct collective_op *x = &all[i];
+        if (x->c.ranks == NULL)
+            continue;
+        ++*gathered(sim, x);
+        if (sim->flows)
+            flow_member(sim, all, i, member_charge(sim, x));
+        else
+            port_add(sim, sim->rank[x->s.rank].place,
+                     collective_flow(sim, all, i));
     }
 }
 
-void collective_try(struct sim *sim, struct rank *r, const struct op *op)
+static void members_wait(struct simulation *sim, const struct start *s,
+                         const struct collective_op *all, int64_t n)
 {
-    struct collective_shape c = op_collective(r->s, op);
-    int32_t *gathered = &sim->gathered[op->peer * CHANNELS + op->channel];
     double end = sim->now;
 
-    if (++*gathered < c.members)
-        return;
-    if (sim->m->devices && sim->o->network->host) {
-        collective_push(sim, &c, op, gathered);
+    for (int64_t i = 0; i < n; i++) {
+        if (all[i].c.ranks == NULL)
+            continue;
+        end = fmax(end, sim->now + member_seconds(sim, &all[i]));
+        end = fmax(end, member_charge(sim, &all[i]));
+    }
+    sim_push(sim, end, EVENT_COLLECTIVE, s->r, s->op);
+}
+
+static void collective_go(struct simulation *sim, const struct start *s)
+{
+    struct collective_op x;
+    enum collective_how how;
+    int32_t own;
+
+    sim_collective(sim, s->r, s->op, &x);
+    int64_t n = x.c.members;
+    double whole = collective_seconds(sim, &x, &how);
+    sim->collectives[how] += sim->ranks / sim->period * members_here(sim, &x)
+        / n;
+    if (whole >= 0) {
+        sim_push(sim, sim->now + whole, EVENT_COLLECTIVE, s->r, s->op);
         return;
     }
-    *gathered = 0;
-    for (int64_t i = 0; i < c.members; i++) {
-        const struct op *own = op;
-        struct rank *p = collective_member(sim, &c, i, &own);
-        struct work w = op_work(p->s, own);
-        comm_start(sim, p, own);
-        end = fmax(end, sim->now
-                   + sim->o->network->collective(sim->m, p->s, own));
-        end = fmax(end, charge(sim, p, collective_messages(&c, own->collective),
-                               w.sent_bytes + w.received_bytes));
+    struct collective_op *all = xcalloc((size_t)n, sizeof *all);
+    for (int64_t i = 0; i < n; i++) {
+        struct rank *p = collective_member(sim, &x, i, &own);
+        if (p)
+            sim_collective(sim, p, own, &all[i]);
     }
-    sim_push(sim, end, EVENT_COLLECTIVE, r, (int32_t)(op - r->s->ops));
+    if (sim->flows || (sim->m->devices && sim->o.network->host))
+        members_push(sim, all, n);
+    else
+        members_wait(sim, s, all, n);
+    free(all);
+}
+
+/* What a channel sends is charged before what it receives, channel by channel:
+ * in whichever order ranks got ready. */
+static void channel_charge(struct simulation *sim, int channel)
+{
+    for (int side = 0; side < 2; side++)
+        for (int64_t i = 0; i < sim->n_starts; i++) {
+            struct start *s = &sim->starts[i];
+            const struct step *st = sim_step(s->r, s->op);
+            if (st->channel != channel || (side && !s->peer))
+                continue;
+            if (!s->peer) {
+                collective_go(sim, s);
+                continue;
+            }
+            const struct message *msg = &sim->messages[st->cost];
+            s->until = fmax(s->until, charge(sim, side ? s->peer : s->r,
+                                             msg->tiles, msg->bytes));
+            if (side)
+                message_go(sim, s);
+        }
+}
+
+void starts_charge(struct simulation *sim)
+{
+    uint32_t channels = 0;
+
+    for (int64_t i = 0; i < sim->n_starts; i++)
+        channels |= 1u << sim_step(sim->starts[i].r,
+                                   sim->starts[i].op)->channel;
+    for (; channels; channels &= channels - 1)
+        channel_charge(sim, __builtin_ctz(channels));
+    sim->n_starts = 0;
+}
+
+void member_over(struct simulation *sim, struct rank *r, int32_t op)
+{
+    struct collective_op x;
+
+    sim_collective(sim, r, op, &x);
+    if (--*gathered(sim, &x) == 0)
+        sim_push(sim, sim->now, EVENT_COLLECTIVE, r, op);
 }
 
 /* What comes first through a port is through. */
-void port_event(struct sim *sim, int64_t place, int32_t version)
+void port_event(struct simulation *sim, int64_t place, int32_t version)
 {
     struct flow f;
 
     if (!port_pushed(sim, place, version, &f))
         return;
     struct rank *r = &sim->rank[f.rank];
-    const struct op *op = &r->s->ops[f.op];
-    if (op->kind == OP_SEND)
-        sim_push(sim, sim->now + f.latency, EVENT_MESSAGE, r, f.op);
-    else if (--sim->gathered[op->peer * CHANNELS + op->channel] == 0)
-        sim_push(sim, sim->now + f.latency, EVENT_COLLECTIVE, r, f.op);
+    double end = sim->now + f.latency;
+    if (sim_step(r, f.op)->kind == OP_SEND) {
+        sim_push(sim, end, EVENT_MESSAGE, r, f.op);
+        return;
+    }
+    struct collective_op x;
+    sim_collective(sim, r, f.op, &x);
+    if (--*gathered(sim, &x) == 0)
+        sim_push(sim, end, EVENT_COLLECTIVE, r, f.op);
 }

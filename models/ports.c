@@ -12,7 +12,7 @@
 
 /* ---- The port ----------------------------------------------------------- */
 
-static void settle(const struct sim *sim, struct port *p)
+static void settle(const struct simulation *sim, struct port *p)
 {
     double passed = (sim->now - p->last) / (double)max64(1, p->n);
 
@@ -31,7 +31,7 @@ static int64_t first_through(const struct port *p)
     return best;
 }
 
-static void announce(struct sim *sim, int64_t place)
+static void announce(struct simulation *sim, int64_t place)
 {
     struct port *p = &sim->ports[place];
 
@@ -42,7 +42,7 @@ static void announce(struct sim *sim, int64_t place)
             (int32_t)place, p->version, EVENT_PUSHED });
 }
 
-void port_add(struct sim *sim, int64_t place, struct flow f)
+void port_add(struct simulation *sim, int64_t place, struct flow f)
 {
     struct port *p = &sim->ports[place];
 
@@ -51,7 +51,7 @@ void port_add(struct sim *sim, int64_t place, struct flow f)
     announce(sim, place);
 }
 
-int port_pushed(struct sim *sim, int64_t place, int32_t version,
+int port_pushed(struct simulation *sim, int64_t place, int32_t version,
                 struct flow *f)
 {
     struct port *p = &sim->ports[place];
@@ -108,42 +108,46 @@ static double flag_seconds(const struct machine *m)
     return machine_message_seconds(m, 0);
 }
 
-static enum copy_path path_between(const struct sim *sim, const struct rank *a,
-                                   const struct rank *b)
+static enum copy_path path_between(const struct rank *a, const struct rank *b)
 {
-    return sim_place(sim, a) == sim_place(sim, b) ? COPY_DEVICE : COPY_PEER;
+    return a->place == b->place ? COPY_DEVICE : COPY_PEER;
 }
 
 /* Tile `from` of a into `to` of b. */
-static double tile_seconds(const struct sim *sim, const struct rank *a,
+static double tile_seconds(const struct simulation *sim, const struct rank *a,
                            struct tile from, const struct rank *b,
                            struct tile to)
 {
-    int64_t block = min64(tile_block(a->s, from), tile_block(b->s, to));
+    const struct schedule *s = a->shape->s;
+    int64_t block = min64(tile_block(s, from), tile_block(b->shape->s, to));
 
-    return copy_seconds(sim->m, path_between(sim, a, b),
-                        (int64_t)tile_bytes(a->s, from), block);
+    return copy_seconds(sim->m, path_between(a, b),
+                        (int64_t)tile_bytes(s, from), block);
 }
 
 /* ---- Messages ----------------------------------------------------------- */
 
-struct flow message_flow(const struct sim *sim, const struct rank *r,
-                         const struct op *send, const struct rank *peer,
-                         const struct op *recv)
+static const struct operand *operands(const struct rank *r, int32_t op,
+                                      int64_t *n)
+{
+    const struct schedule *s = r->shape->s;
+
+    return pool_operands_get(s->pool, s->ops[op].operands, n);
+}
+
+struct flow message_flow(const struct simulation *sim, const struct rank *r,
+                         int32_t send, const struct rank *peer, int32_t recv)
 {
     const struct machine *m = sim->m;
     int64_t n, into;
-    const struct operand *from = pool_operands_get(r->s->pool, send->operands,
-                                                   &n);
-    const struct operand *to = pool_operands_get(peer->s->pool,
-                                                 recv->operands, &into);
-    struct flow f = { .rank = (int32_t)(r - sim->rank),
-                      .op = (int32_t)(send - r->s->ops) };
-    int64_t bytes = op_work(r->s, send).sent_bytes;
-    double flag = peer->heads[LANE_RECV(recv->channel)].since
+    const struct operand *from = operands(r, send, &n);
+    const struct operand *to = operands(peer, recv, &into);
+    struct flow f = { .rank = (int32_t)(r - sim->rank), .op = send };
+    int64_t bytes = sim->messages[sim_step(r, send)->cost].bytes;
+    double flag = peer->heads[sim_step(peer, recv)->lane[0]].since
         + flag_seconds(m) - sim->now;
 
-    if (n && r->s->buffers[from[0].tile.buffer].role == ROLE_STAGING) {
+    if (n && r->shape->s->buffers[from[0].tile.buffer].role == ROLE_STAGING) {
         f.latency = machine_message_seconds(m, bytes);  /* of the host */
         return f;
     }
@@ -157,44 +161,44 @@ struct flow message_flow(const struct sim *sim, const struct rank *r,
 /* ---- Collectives -------------------------------------------------------- */
 
 /* Records: to everyone; made, combined and taken apart as memory traffic. */
-static struct flow reduction_flow(const struct sim *sim, const struct rank *r,
+static struct flow reduction_flow(const struct simulation *sim, const struct rank *r,
                                   const struct collective_shape *c)
 {
     const struct machine *m = sim->m;
-    int64_t bytes = (int64_t)tile_bytes(r->s, c->staging->tile);
+    int64_t bytes = (int64_t)tile_bytes(r->shape->s, c->staging->tile);
     struct flow f = { .latency = m->memory_bandwidth > 0
                       ? (double)((5 + c->members) * bytes)
                       / m->memory_bandwidth : 0 };
 
     for (int64_t i = 0; i < c->members; i++)
         if (i != c->me)
-            f.left += copy_seconds(m, path_between(sim, r,
-                                                   &sim->rank[c->ranks[i]]),
+            f.left += copy_seconds(m, path_between(r, &sim->rank[c->ranks[i]]),
                                    bytes, bytes);
     return f;
 }
 
 /* Slices to the others; then my own, or the sum of all. */
-static struct flow slices_flow(const struct sim *sim, const struct rank *r,
-                               const struct op *op,
-                               const struct collective_shape *c)
+static struct flow slices_flow(const struct simulation *sim,
+                               const struct collective_op *all, int64_t me)
 {
     const struct machine *m = sim->m;
-    int gather = op->collective == ALL_GATHER;
-    int sums = op->collective == REDUCE_SCATTER;
+    const struct collective_shape *c = &all[me].c;
+    const struct rank *r = &sim->rank[c->ranks[me]];
+    int gather = all[me].op.collective == ALL_GATHER;
+    int sums = all[me].op.collective == REDUCE_SCATTER;
     struct flow f = { .left = 0 };
     double sum = 0;
 
     for (int64_t i = 0; i < c->members; i++)
         for (int64_t t = 0; t < c->tiles; t++) {
             struct tile from = c->send[(gather ? 0 : i * c->tiles) + t].tile;
-            struct tile to = c->recv[c->me * c->tiles + t].tile;
-            if (i != c->me)
+            struct tile to = all[i].c.recv[me * c->tiles + t].tile;
+            if (i != me)
                 f.left += tile_seconds(sim, r, from, &sim->rank[c->ranks[i]],
-                                       sums ? from : to);
+                                       to);
             else if (!sums)
                 f.latency += tile_seconds(sim, r, from, r, to);
-            sum += (double)tile_bytes(r->s, from);
+            sum += (double)tile_bytes(r->shape->s, from);
         }
     if (sums && m->memory_bandwidth > 0)
         f.latency += sum * (1 + 1.0 / (double)c->members)
@@ -202,20 +206,21 @@ static struct flow slices_flow(const struct sim *sim, const struct rank *r,
     return f;
 }
 
-struct flow collective_flow(const struct sim *sim, const struct rank *r,
-                            const struct op *op)
+struct flow collective_flow(const struct simulation *sim,
+                            const struct collective_op *all, int64_t me)
 {
-    struct collective_shape c = op_collective(r->s, op);
+    const struct collective_op *x = &all[me];
     const struct machine *m = sim->m;
-    struct flow f = collective_reduces(op->collective)
-        ? reduction_flow(sim, r, &c) : slices_flow(sim, r, op, &c);
-    int64_t others = c.members - 1;
-    int64_t bytes = op_work(r->s, op).sent_bytes;
+    const struct rank *r = &sim->rank[x->c.ranks[me]];
+    struct flow f = collective_reduces(x->op.collective)
+        ? reduction_flow(sim, r, &x->c) : slices_flow(sim, all, me);
+    int64_t others = x->c.members - 1;
+    int64_t bytes = op_work(&x->s, &x->op).sent_bytes;
 
     if (others > 0)
         f.latency += flag_seconds(m) + latency(m, bytes / others)
-            + (double)(others * c.tiles - 1) * m->push_overhead;
+            + (double)(others * x->c.tiles - 1) * m->push_overhead;
     f.rank = (int32_t)(r - sim->rank);
-    f.op = (int32_t)(op - r->s->ops);
+    f.op = x->number;
     return f;
 }

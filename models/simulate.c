@@ -13,126 +13,129 @@
 
 /* ---- Set-up ------------------------------------------------------------- */
 
-static void link_lanes(struct sim *sim, struct rank *r)
+static void make_places(struct simulation *sim)
 {
-    int32_t last[LANES];
-    int slot[LANES];
+    const struct machine *m = sim->m;
+    int64_t slots = machine_slots(m);
 
-    for (int i = 0; i < LANES; i++)
-        last[i] = -1;
-    for (int32_t i = 0; i < r->s->n_ops; i++) {
-        int lane[2];
-        op_lanes(&r->s->ops[i], lane);
-        for (int j = 0; j < 2 && lane[j] >= 0; j++) {
-            int l = lane[j];
-            sim->next[2 * (r->base + i) + j] = -1;
-            if (last[l] < 0) {
-                r->heads[l] = (struct head){ .op = i,
-                                             .state = HEAD_BLOCKED };
-                r->blocked |= 1u << l;
-            } else {
-                sim->next[2 * (r->base + last[l]) + slot[l]] = i;
-            }
-            last[l] = i;
-            slot[l] = j;
-        }
+    sim->places = slots ? slots
+        : m->shared_core && m->cores > 0 ? min64(m->cores, sim->ranks)
+        : sim->ranks;
+    sim->residents = xcalloc((size_t)sim->places, sizeof *sim->residents);
+    for (int64_t i = 0; i < sim->places; i++)
+        sim->residents[i] = -1;
+    for (int64_t i = sim->period - 1; i >= 0; i--) {
+        struct rank *r = &sim->rank[i];
+        r->place = sim_place_of(sim, (int32_t)i);
+        r->slow = jitter_slow(sim->o.jitter, i);
+        r->delay = jitter_delay(sim->o.jitter, i);
+        r->beside = sim->residents[r->place];
+        sim->residents[r->place] = (int32_t)i;
+        sim->shared_places |= r->beside >= 0;
     }
+    if (!sim->o.links) {
+        sim->own_links = links_create(m, sim->places);
+        links_derate(sim->own_links, sim);
+        if (sim->period < sim->ranks)
+            sim->own_links->period = sim->period;
+    }
+    sim->links = sim->o.links ? sim->o.links : sim->own_links;
 }
 
-static int32_t groups_used(const struct sim *sim)
+struct simulation *simulation_create(int64_t ranks, const struct machine *m,
+                                     const struct simulate_options *o)
 {
-    int32_t most = -1;
+    struct simulation *sim = xcalloc(1, sizeof *sim);
 
-    for (int64_t r = 0; r < sim->ranks; r++)
-        for (int64_t i = 0; i < sim->rank[r].s->n_ops; i++) {
-            const struct op *op = &sim->rank[r].s->ops[i];
-            if (op->kind == OP_COLLECTIVE && op->peer > most)
-                most = op->peer;
-        }
-    return most + 1;
-}
-
-static void sim_create(struct sim *sim, const struct schedule *const *schedules,
-                       int64_t ranks, const struct machine *m,
-                       const struct simulate_options *o)
-{
-    *sim = (struct sim){ .m = m, .o = o, .ranks = ranks,
-                         .places = m->devices ? m->devices : ranks };
-    sim->rank = xcalloc((size_t)ranks, sizeof *sim->rank);
+    *sim = (struct simulation){ .m = m, .o = *o, .ranks = ranks,
+                                .period = o->period ? o->period : ranks };
+    sim->rank = xcalloc((size_t)sim->period, sizeof *sim->rank);
+    sim->awake = xcalloc((size_t)sim->period, sizeof *sim->awake);
+    make_places(sim);
+    sim->marks = xcalloc((size_t)ranks, sizeof *sim->marks);
     sim->engines = xcalloc((size_t)sim->places * ENGINES,
                            sizeof *sim->engines);
     for (int64_t i = 0; i < sim->places * ENGINES; i++)
         sim->engines[i].op = -1;
     sim->ports = xcalloc(m->devices ? (size_t)sim->places : 0,
                          sizeof *sim->ports);
-    for (int64_t r = 0; r < ranks; r++) {
-        sim->rank[r].s = schedules[r];
-        sim->rank[r].base = sim->n_ops;
-        sim->n_ops += schedules[r]->n_ops;
-    }
-    sim->left = sim->n_ops;
-    sim->next = xmalloc((size_t)sim->n_ops * 2 * sizeof *sim->next);
-    sim->done = xcalloc((size_t)sim->n_ops, 1);
-    if (o->record)
-        sim->times = xcalloc((size_t)sim->n_ops, sizeof *sim->times);
-    for (int64_t r = 0; r < ranks; r++)
-        link_lanes(sim, &sim->rank[r]);
-    sim->gathered = xcalloc((size_t)groups_used(sim) * CHANNELS,
-                            sizeof *sim->gathered);
     sim->costs = cost_cache_create();
+    if (o->network->shares)
+        sim->flows = flows_create(sim->links);
+    return sim;
 }
 
-static void sim_destroy(struct sim *sim)
+void simulation_destroy(struct simulation *sim)
 {
     for (int64_t i = 0; sim->m->devices && i < sim->places; i++)
         free(sim->ports[i].flows);
+    for (int64_t i = 0; i < sim->added; i++) {
+        free(sim->rank[i].sides);
+        if (sim->rank[i].costs != sim->rank[i].shape->costs)
+            free((void *)sim->rank[i].costs);
+    }
+    shapes_destroy(sim);
+    flows_destroy(sim->flows);
+    links_destroy(sim->own_links);
+    cost_cache_destroy(sim->costs);
+    free(sim->messages);
+    free(sim->seconds);
     free(sim->ports);
     free(sim->engines);
     free(sim->rank);
-    free(sim->next);
-    free(sim->done);
+    free(sim->awake);
+    free(sim->starts);
+    free(sim->residents);
+    free(sim->marks);
     free(sim->times);
     free(sim->gathered);
+    free(sim->groups);
     free(sim->events.heap);
-    cost_cache_destroy(sim->costs);
+    free(sim);
+}
+
+int simulation_ready(const struct simulation *sim, struct error *e)
+{
+    return costs_known(sim->m, sim->o.kernel, sim->kinds, e);
 }
 
 /* ---- Lanes -------------------------------------------------------------- */
 
-static int deps_met(const struct sim *sim, const struct rank *r,
-                    struct head *h)
+static int needs_met(const struct rank *r, const struct step *st,
+                     struct head *h)
 {
-    const struct op *op = &r->s->ops[h->op];
+    const struct need *needs = r->shape->needs + st->need_first;
 
-    for (; h->dep < op->dep_count; h->dep++)
-        if (!sim->done[r->base + r->s->deps[op->dep_first + h->dep].op])
+    for (; h->met < st->needs; h->met++)
+        if (r->heads[needs[h->met].lane].done < needs[h->met].op)
             return 0;
     return 1;
 }
 
-static void head_ready(struct sim *sim, struct rank *r, int lane)
+static void head_ready(struct simulation *sim, struct rank *r, int lane)
 {
     struct head *h = &r->heads[lane];
-    const struct op *op = &r->s->ops[h->op];
+    const struct step *st = sim_step(r, h->op);
 
     h->state = HEAD_READY;
     h->since = sim->now;
     r->blocked &= ~(1u << lane);
     sim_note(sim, r, h->op, TIME_READY);
-    if (op->kind == OP_SEND || op->kind == OP_RECV)
-        message_try(sim, r, op);
-    else if (op->kind == OP_COLLECTIVE)
-        collective_try(sim, r, op);
+    if (st->kind == OP_SEND || st->kind == OP_RECV)
+        message_try(sim, r, h->op);
+    else if (st->kind == OP_COLLECTIVE)
+        collective_try(sim, r, h->op);
     else
-        sim_engines_start(sim, r);
+        r->ready |= 1u << lane;
 }
 
 /* The host gives a device one op after another. */
-static int enqueued(struct sim *sim, struct rank *r, struct head *h)
+static int enqueued(struct simulation *sim, struct rank *r, struct head *h)
 {
+    if (!sim->m->devices)
+        return 1;
     double when = sim->m->enqueue * (double)(h->op + 1);
-
-    if (!sim->m->devices || sim->now >= when)
+    if (sim->now >= when)
         return 1;
     if (!h->woken)
         sim_push(sim, when, EVENT_ENQUEUED, r, h->op);
@@ -140,64 +143,103 @@ static int enqueued(struct sim *sim, struct rank *r, struct head *h)
     return 0;
 }
 
-/* Whatever can begin at r, begins. */
-static void advance(struct sim *sim, struct rank *r)
+/* A collective is looked after on its first lane, once it is at the head of
+ * both. */
+static int heads_other(const struct rank *r, const struct step *st, int lane,
+                       int32_t op)
+{
+    const struct head *second = &r->heads[st->lane[1]];
+
+    return lane == st->lane[1] || second->op != op
+        || second->state != HEAD_BLOCKED;
+}
+
+static void wake(struct simulation *sim, struct rank *r)
+{
+    if (r->awake)
+        return;
+    r->awake = 1;
+    sim->awake[sim->n_awake++] = (int32_t)(r - sim->rank);
+}
+
+/* Heads of r whose dependencies are met. */
+static void advance(struct simulation *sim, struct rank *r)
 {
     for (uint32_t lanes = r->blocked; lanes; lanes &= lanes - 1) {
-        int lane = __builtin_ctz(lanes), both[2];
+        int lane = __builtin_ctz(lanes);
         struct head *h = &r->heads[lane];
-        op_lanes(&r->s->ops[h->op], both);
-        /* A collective is looked after on its first lane, once it is at the
-         * head of both. */
-        if (both[1] >= 0
-            && (lane == both[1] || r->heads[both[1]].op != h->op
-                || r->heads[both[1]].state != HEAD_BLOCKED))
+        const struct step *st = sim_step(r, h->op);
+        int both = st->lane[1];
+        if (both >= 0 && heads_other(r, st, lane, h->op))
             continue;
-        if (!deps_met(sim, r, h) || !enqueued(sim, r, h))
+        if (!needs_met(r, st, h) || !enqueued(sim, r, h))
             continue;
-        if (both[1] >= 0) {
-            r->heads[both[1]].state = HEAD_READY;
-            r->blocked &= ~(1u << both[1]);
+        if (both >= 0) {
+            r->heads[both].state = HEAD_READY;
+            r->blocked &= ~(1u << both);
         }
         head_ready(sim, r, lane);
     }
-    sim_engines_start(sim, r);
 }
 
-static void complete(struct sim *sim, struct rank *r, int32_t number)
+/* Whatever can begin, begins, after all that ends at this time has ended: then
+ * the order in which it did does not matter, and ranks that do the same are
+ * treated the same. */
+static void begin(struct simulation *sim)
 {
-    int lane[2];
+    for (int64_t i = 0; i < sim->n_awake; i++)
+        advance(sim, &sim->rank[sim->awake[i]]);
+    for (int64_t i = 0; i < sim->n_awake; i++) {
+        struct rank *r = &sim->rank[sim->awake[i]];
+        sim_engines_start(sim, r);
+        r->awake = 0;
+    }
+    sim->n_awake = 0;
+    starts_charge(sim);
+}
+
+/* Other lanes see that an op is over. */
+static void show_done(struct rank *r, int32_t op)
+{
+    const struct step *st = sim_step(r, op);
+
+    for (int j = 0; j < 2 && st->lane[j] >= 0; j++)
+        r->heads[st->lane[j]].done = op;
+}
+
+static void complete(struct simulation *sim, struct rank *r, int32_t op)
+{
+    const struct step *st = sim_step(r, op);
 
     if (sim->m->devices && sim->m->event_latency > 0)
-        sim_push(sim, sim->now + sim->m->event_latency, EVENT_DONE, r,
-                 number);
+        sim_push(sim, sim->now + sim->m->event_latency, EVENT_DONE, r, op);
     else
-        sim->done[r->base + number] = 1;
+        show_done(r, op);
     sim->left--;
-    sim_note(sim, r, number, TIME_END);
-    op_lanes(&r->s->ops[number], lane);
-    if (sim_is_message_lane(lane[0]))
+    sim_note(sim, r, op, TIME_END);
+    if (sim_is_message_lane(st->lane[0]))
         sim_account(sim, r, -1, 0);
-    for (int j = 0; j < 2 && lane[j] >= 0; j++) {
-        int32_t next = sim->next[2 * (r->base + number) + j];
-        r->heads[lane[j]] = (struct head){
-            .op = next, .state = next < 0 ? HEAD_NONE : HEAD_BLOCKED
-        };
-        if (next >= 0)
-            r->blocked |= 1u << lane[j];
+    for (int j = 0; j < 2 && st->lane[j] >= 0; j++) {
+        struct head *h = &r->heads[st->lane[j]];
+        h->op = st->next[j];
+        h->met = 0;
+        h->woken = 0;
+        h->state = h->op < 0 ? HEAD_NONE : HEAD_BLOCKED;
+        if (h->op >= 0)
+            r->blocked |= 1u << st->lane[j];
     }
-    advance(sim, r);
+    wake(sim, r);
 }
 
 /* ---- Events ------------------------------------------------------------- */
 
 /* Communication is over; a computing core sees it when it next looks. */
-static void seen(struct sim *sim, struct rank *r, int32_t number)
+static void seen(struct simulation *sim, struct rank *r, int32_t number)
 {
     const struct engine *g = sim_engine(sim, r, LANE_COMPUTE);
     double poll = sim->m->poll_interval;
 
-    if (sim->o->network->host && sim->m->shared_core && poll > 0
+    if (sim->o.network->host && sim->m->shared_core && poll > 0
         && g->op >= 0) {
         double looks = ceil((sim->now - g->start) / poll);
         double when = fmin(g->start + looks * poll, g->end);
@@ -209,12 +251,11 @@ static void seen(struct sim *sim, struct rank *r, int32_t number)
     complete(sim, r, number);
 }
 
-static void engine_event(struct sim *sim, struct rank *r, int32_t number)
+static void engine_event(struct simulation *sim, struct rank *r, int32_t number)
 {
-    int lane[2];
+    int lane = sim_step(r, number)->lane[0];
+    struct engine *g = sim_engine(sim, r, lane);
 
-    op_lanes(&r->s->ops[number], lane);
-    struct engine *g = sim_engine(sim, r, lane[0]);
     if (g->op != number || &sim->rank[g->rank] != r)
         return;                 /* shortened: it is over */
     if (g->end > sim->now) {    /* lengthened meanwhile */
@@ -223,79 +264,112 @@ static void engine_event(struct sim *sim, struct rank *r, int32_t number)
     }
     g->op = -1;
     g->host_until = sim->now;
-    sim_account(sim, r, 0, -(lane[0] == LANE_COMPUTE));
+    sim_account(sim, r, 0, -(lane == LANE_COMPUTE));
     complete(sim, r, number);
 }
 
-static void collective_event(struct sim *sim, struct rank *r,
-                             const struct op *op)
+static void collective_event(struct simulation *sim, const struct rank *r,
+                             int32_t op)
 {
-    struct collective_shape c = op_collective(r->s, op);
+    struct collective_op x;
 
-    for (int64_t i = 0; i < c.members; i++) {
-        const struct op *own = op;
-        struct rank *p = collective_member(sim, &c, i, &own);
-        seen(sim, p, (int32_t)(own - p->s->ops));
+    sim_collective(sim, r, op, &x);
+    for (int64_t i = 0; i < x.c.members; i++) {
+        int32_t own;
+        struct rank *p = collective_member(sim, &x, i, &own);
+        if (p)
+            seen(sim, p, own);
     }
 }
 
-static void message_event(struct sim *sim, struct rank *r, const struct op *op)
+void message_over(struct simulation *sim, struct rank *r, int32_t send)
 {
-    struct rank *p = &sim->rank[op->peer];
+    struct rank *p = sim_peer(sim, r, send);
 
-    seen(sim, p, p->heads[LANE_RECV(op->channel)].op);
-    seen(sim, r, (int32_t)(op - r->s->ops));
+    seen(sim, p, p->heads[LANE_RECV(sim_step(r, send)->channel)].op);
+    seen(sim, r, send);
 }
 
-static void handle(struct sim *sim, struct event ev)
+static void handle(struct simulation *sim, struct event ev)
 {
     if (ev.kind == EVENT_PUSHED) {
         port_event(sim, ev.rank, ev.op);
         return;
     }
+    if (ev.kind == EVENT_TRANSFER) {
+        transfer_event(sim, ev.rank, ev.op);
+        return;
+    }
     struct rank *r = &sim->rank[ev.rank];
-    const struct op *op = &r->s->ops[ev.op];
     switch (ev.kind) {
     case EVENT_ENGINE:
         engine_event(sim, r, ev.op);
         return;
     case EVENT_MESSAGE:
-        message_event(sim, r, op);
+        message_over(sim, r, ev.op);
         return;
     case EVENT_COLLECTIVE:
-        collective_event(sim, r, op);
+        collective_event(sim, r, ev.op);
         return;
     case EVENT_SEEN:
         complete(sim, r, ev.op);
         return;
     case EVENT_DONE:
-        sim->done[r->base + ev.op] = 1;
-        advance(sim, r);
+        show_done(r, ev.op);
+        wake(sim, r);
         return;
     case EVENT_ENQUEUED:
-        advance(sim, r);
+        wake(sim, r);
         return;
     case EVENT_PUSHED:
+    case EVENT_TRANSFER:
         return;
     }
 }
 
 /* ---- All ---------------------------------------------------------------- */
 
+/* All events of the next time at which there are any; 0: no more. */
+static int next_events(struct simulation *sim)
+{
+    struct events *q = &sim->events;
+
+    if (flows_changed(sim) && (q->n == 0 || q->heap->time > sim->now))
+        flows_settle(sim);
+    if (q->n == 0)
+        return 0;
+    sim->now = q->heap->time;
+    for (int64_t n = q->n; n > 0 && q->n > 0 && q->heap->time <= sim->now; n--)
+        handle(sim, events_pop(q));
+    return 1;
+}
+
+void simulation_run(struct simulation *sim, struct simulate_result *result)
+{
+    if (sim->o.record)
+        sim->times = xcalloc((size_t)sim->n_ops, sizeof *sim->times);
+    sim->left = sim->n_ops;
+    for (int64_t i = 0; i < sim->period; i++) {
+        struct rank *r = &sim->rank[i];
+        if (r->delay > 0)
+            sim_push(sim, r->delay, EVENT_ENQUEUED, r, 0);
+        else
+            wake(sim, r);
+    }
+    begin(sim);
+    while (next_events(sim))
+        begin(sim);
+    sim_result(sim, result);
+}
+
 void simulate(const struct schedule *const *schedules, int64_t ranks,
               const struct machine *m, const struct simulate_options *o,
               struct simulate_result *result)
 {
-    struct sim sim;
+    struct simulation *sim = simulation_create(ranks, m, o);
 
-    sim_create(&sim, schedules, ranks, m, o);
     for (int64_t r = 0; r < ranks; r++)
-        advance(&sim, &sim.rank[r]);
-    while (sim.events.n > 0) {
-        struct event ev = events_pop(&sim.events);
-        sim.now = ev.time;
-        handle(&sim, ev);
-    }
-    sim_result(&sim, result);
-    sim_destroy(&sim);
+        simulation_add(sim, schedules[r]);
+    simulation_run(sim, result);
+    simulation_destroy(sim);
 }

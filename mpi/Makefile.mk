@@ -5,12 +5,14 @@ libranks_a_SOURCES = \
 	%D%/calibrate.c \
 	%D%/calibrate.h \
 	%D%/calibrate_block.c \
+	%D%/calibrate_classes.c \
 	%D%/calibrate_compute.c \
 	%D%/calibrate_internal.h \
 	%D%/calibrate_link.c \
 	%D%/calibrate_products.c \
 	%D%/calibrate_surface.c \
 	%D%/calibrate_time.c \
+	%D%/calibrate_ways.c \
 	%D%/clocks.c \
 	%D%/collect.c \
 	%D%/execute.c \

@@ -229,7 +229,7 @@ static void measure(struct calibration *c)
         calibrate_frame(c);
     calibrate_compute(c);
     if (on_host(c))
-        calibrate_link(c);
+        calibrate_classes(c);
     else
         calibrate_device(c);
 }

@@ -6,6 +6,7 @@
 
 #include "mpi/calibrate.h"
 #include "mpi/execute.h"
+#include "topo/cluster.h"
 #include "topo/machine.h"
 
 struct calibration {
@@ -95,12 +96,39 @@ void calibrate_products(const struct calibration *c, enum dtype dtype,
 
 /* ---- Messages (calibrate_link.c) ---------------------------------------- */
 
-/* Collective; between the first and the last rank. */
-void calibrate_link(const struct calibration *c);
-/* Of points measured on one rank or more: the machine's link, in digits(). */
-void calibrate_link_fit(const struct calibration *c,
-                        const struct link_point *p, int64_t n);
-void calibrate_link_report(const struct calibration *c);
+/* Collective; between ranks a < b. */
+void calibrate_link(const struct calibration *c, int a, int b,
+                    struct link *l);
+/* Of points measured on one rank or more, in digits(). */
+void calibrate_link_fit(struct link *l, const struct link_point *p, int64_t n);
+/* between: "through cache ", or "". */
+void calibrate_link_report(const struct calibration *c, const char *between,
+                           const struct link *l);
+/* Collective: links of every class of route that lies between ranks, pairs of
+ * each at once, and what that says of the machine's tree
+ * (calibrate_classes.c). */
+void calibrate_classes(const struct calibration *c);
+
+/* ---- Who is where (calibrate_ways.c) ------------------------------------- */
+
+struct ways {
+    int ranks, nodes;
+    uint8_t *class;             /* [ranks][ranks] enum route_class */
+    /* What all nodes are like; sockets 0: not alike, or not even. */
+    struct cluster_host host;
+};
+/* Collective. */
+void ways_find(const struct calibration *c, struct ways *w);
+void ways_clear(struct ways *w);
+static inline enum route_class ways_class(const struct ways *w, int a, int b)
+{
+    return (enum route_class)w->class[(size_t)a * (size_t)w->ranks
+                                      + (size_t)b];
+}
+/* Up to `most` disjoint pairs of a class, [most][2], that go over the same link
+ * where the class has one that pairs share.  Returns their number. */
+int ways_pairs(const struct ways *w, enum route_class class, int most,
+               int (*pairs)[2]);
 
 /* ---- Devices (calibrate_device.c, calibrate_copies.c, calibrate_push.c) -- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Messages between the first and the last rank, sent and received as the host
- * transport does; the others wait quietly. */
+ * Messages between two ranks, sent and received as the host transport does; the
+ * others wait quietly. */
 #include <config.h>
 
 #include "base/units.h"
@@ -13,12 +13,6 @@
 #include <string.h>
 
 enum { TAG = 1, MESSAGES = 64, LARGEST = 64 << 20, LARGEST_QUICK = 8 << 20 };
-
-/* The other of the pair, or -1 for a rank that has no part. */
-static int partner(const struct calibration *c)
-{
-    return c->rank == 0 ? c->ranks - 1 : c->rank == c->ranks - 1 ? 0 : -1;
-}
 
 static void wait_for(MPI_Request *r, int n)
 {
@@ -73,19 +67,21 @@ static double ping_pong(const struct calibration *c, char *out, char *in,
     return (double)shortest * 0.5e-9;
 }
 
-void calibrate_link_fit(const struct calibration *c,
-                        const struct link_point *p, int64_t n)
+void calibrate_link_fit(struct link *l, const struct link_point *p, int64_t n)
 {
-    link_fit(&c->m->link, p, n);
-    for (int64_t i = 0; i < c->m->link.n; i++) {
-        struct link_segment *g = &c->m->link.segments[i];
+    link_fit(l, p, n);
+    for (int64_t i = 0; i < l->n; i++) {
+        struct link_segment *g = &l->segments[i];
         g->latency = digits(g->latency);
         g->bandwidth = digits(g->bandwidth);
         g->error = digits(g->error);
     }
 }
 
-static void measure_times(const struct calibration *c, char *out, char *in)
+/* `two`: of the pair; NULL: of none. */
+static void measure_times(const struct calibration *c,
+                          const struct calibration *two, int root, char *out,
+                          char *in, struct link *l)
 {
     struct link_point *p = NULL;
     int64_t n = 0, cap = 0;
@@ -93,14 +89,14 @@ static void measure_times(const struct calibration *c, char *out, char *in)
 
     for (int64_t bytes = 8; bytes <= largest; bytes *= 2) {
         struct link_point now = { bytes, 1 };
-        if (partner(c) >= 0)
-            now.seconds = ping_pong(c, out, in, (int)bytes, partner(c));
+        if (two)
+            now.seconds = ping_pong(two, out, in, (int)bytes, 1 - two->rank);
         ARRAY_PUSH(p, n, cap, now);
     }
     quiet_barrier(c);
     for (int64_t i = 0; i < n; i++)
-        MPI_Bcast(&p[i].seconds, 1, MPI_DOUBLE, 0, c->comm);
-    calibrate_link_fit(c, p, n);
+        MPI_Bcast(&p[i].seconds, 1, MPI_DOUBLE, root, c->comm);
+    calibrate_link_fit(l, p, n);
     free(p);
 }
 
@@ -188,8 +184,8 @@ static double exchange_compute(struct exchange *x, struct block_bench *b,
 }
 
 /* How much longer a computing rank takes, by byte moved meanwhile. */
-static double host_per_byte(const struct calibration *c, char *out, char *in,
-                            int peer)
+static double host_per_byte(const struct calibration *c, const struct link *l,
+                            char *out, char *in, int peer)
 {
     enum { TRIES = 7, BYTES = 1 << 20, COUNT = 16 };
     struct exchange x = { .c = c, .peer = peer, .bytes = BYTES,
@@ -202,7 +198,7 @@ static double host_per_byte(const struct calibration *c, char *out, char *in,
     block = time_call(c, block_bench_call, b);
     block_bench_poll(b, (struct poll){ exchange_poll, &x });
     /* Long enough for all messages to move meanwhile. */
-    double message = machine_message_seconds(c->m, BYTES);
+    double message = link_seconds(l, BYTES);
     int calls = 2 + (int)(4 * COUNT * message / block);
     MPI_Bcast(&calls, 1, MPI_INT, 0, c->comm);
     for (int t = 0; t < TRIES; t++) {
@@ -218,15 +214,14 @@ static double host_per_byte(const struct calibration *c, char *out, char *in,
 
 /* ---- All ---------------------------------------------------------------- */
 
-void calibrate_link_report(const struct calibration *c)
+void calibrate_link_report(const struct calibration *c, const char *between,
+                           const struct link *l)
 {
-    const struct link *l = &c->m->link;
-
     for (int64_t i = 0; i < l->n; i++) {
         const struct link_segment *g = &l->segments[i];
         char from[32], rate[32];
-        say(c, "messages from %s: %.2f us + size / %s, fit error %.1f %%",
-            quantity_print((double)g->from, "B", from, sizeof from),
+        say(c, "messages %sfrom %s: %.2f us + size / %s, fit error %.1f %%",
+            between, quantity_print((double)g->from, "B", from, sizeof from),
             g->latency * 1e6,
             quantity_print(g->bandwidth, "B/s", rate, sizeof rate),
             100 * g->error);
@@ -236,36 +231,29 @@ void calibrate_link_report(const struct calibration *c)
             "moves", l->overhead * 1e6, l->host_per_byte * 1e12);
 }
 
-void calibrate_link(const struct calibration *c)
+void calibrate_link(const struct calibration *c, int a, int b, struct link *l)
 {
-    double host[2] = { 0 };
-
-    if (c->ranks < 2) {
-        say(c, "one rank: messages not measured");
-        return;
-    }
+    int mine = c->rank == a || c->rank == b;
     char *out = xalign(LARGEST), *in = xalign(LARGEST);
+    double host[2] = { 0 };
+    struct calibration two = *c;
+
     memset(out, 1, LARGEST);
     memset(in, 1, LARGEST);
-    measure_times(c, out, in);
-    MPI_Comm pair;
-    MPI_Comm_split(c->comm, partner(c) < 0, c->rank, &pair);
-    if (partner(c) >= 0) {
-        struct calibration two = *c;
-        two.comm = pair;
-        two.ranks = 2;
-        MPI_Comm_rank(pair, &two.rank);
-        host[0] = mean_over_ranks(&two, call_seconds(&two, out, in,
-                                                     1 - two.rank));
-        host[1] = mean_over_ranks(&two, host_per_byte(&two, out, in,
-                                                      1 - two.rank));
+    MPI_Comm_split(c->comm, !mine, c->rank, &two.comm);
+    MPI_Comm_rank(two.comm, &two.rank);
+    two.ranks = 2;
+    measure_times(c, mine ? &two : NULL, a, out, in, l);
+    if (mine) {
+        int peer = 1 - two.rank;
+        host[0] = mean_over_ranks(&two, call_seconds(&two, out, in, peer));
+        host[1] = mean_over_ranks(&two, host_per_byte(&two, l, out, in, peer));
     }
-    MPI_Comm_free(&pair);
+    MPI_Comm_free(&two.comm);
     quiet_barrier(c);
-    MPI_Bcast(host, 2, MPI_DOUBLE, 0, c->comm);
-    c->m->link.overhead = digits(host[0] + c->m->op_overhead);
-    c->m->link.host_per_byte = host[1];
+    MPI_Bcast(host, 2, MPI_DOUBLE, a, c->comm);
+    l->overhead = digits(host[0] + c->m->op_overhead);
+    l->host_per_byte = host[1];
     free(out);
     free(in);
-    calibrate_link_report(c);
 }

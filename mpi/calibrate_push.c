@@ -150,7 +150,7 @@ static void measure_link(struct push *x, struct machine *m)
         struct link_point now = { (int64_t)bytes, exchange(x, s) };
         ARRAY_PUSH(p, n, cap, now);
     }
-    calibrate_link_fit(x->c, p, n);
+    calibrate_link_fit(&x->c->m->link, p, n);
     free(p);
     struct message_shape one = { 1 << 20, 1 << 20, 1 }, many = one;
     many.tiles = 9;
@@ -327,5 +327,5 @@ void calibrate_push(const struct calibration *c)
     quiet_barrier(c);
     share(c);
     if (c->m->link.n)
-        calibrate_link_report(c);
+        calibrate_link_report(c, "", &c->m->link);
 }

@@ -219,6 +219,34 @@ static int32_t next_compute(struct execution *x)
     return best;
 }
 
+/* Of this thread's processor: who else has it meanwhile does not count. */
+static int64_t worked(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* As if the core were slower: polls as kernels do. */
+static void drag(struct execution *x, int64_t from)
+{
+    int64_t until = worked();
+
+    until += (int64_t)((double)(until - from) * (x->o->slow - 1));
+    while (worked() < until)
+        progress(x);
+}
+
+/* A core that is busy with something else. */
+static void begin_late(double seconds)
+{
+    int64_t until = clock_now() + (int64_t)(seconds * 1e9);
+
+    while (clock_now() < until)
+        ;
+}
+
 static void run_compute(struct execution *x, int32_t i)
 {
     if (unlucky(x, 2))
@@ -226,8 +254,11 @@ static void run_compute(struct execution *x, int32_t i)
     show(x, i);
     fault_commit(fault_at(x->s->rank, x->o->repeat, i));
     op_started(x, i);
+    int64_t from = x->o->slow > 1 ? worked() : 0;
     compute_op(x->s, &x->s->ops[i], x->m, x->o->kernel,
                (struct poll){ progress, x });
+    if (x->o->slow > 1)
+        drag(x, from);
     op_finished(x, i);
     start_ready(x);
 }
@@ -271,6 +302,7 @@ int64_t execute(const struct schedule *s, struct memory *m,
                                : 0 };
     size_t n = (size_t)s->n_ops;
 
+    begin_late(o->delay);
     if (transport_pipeline(t))
         return pipeline_execute(transport_pipeline(t), o);
     lanes_init(&x.lanes, s);

@@ -60,10 +60,13 @@ struct execute_options {
     int64_t t_zero;             /* ns, clock_now(): spans count from it */
     uint64_t jitter_seed;       /* tests: random delays between ops; 0: none */
     double stall_seconds;       /* watchdog; 0: none */
+    double delay;               /* s before this rank begins */
+    double slow;                /* it computes so many times as long, on the
+                                   host; <= 1: as fast as it can */
 };
 /* One repetition of the schedule.  Not collective beyond what the schedule
- * sends; on devices all ranks have met since the last one.  Returns payload bytes that left this rank, counted by the transport
- * from completed operations. Dies on a stall, naming the ops waited for.
+ * sends; on devices all ranks have met since the last one.  Returns payload bytes
+ * that left this rank, counted by the transport from completed operations. Dies on a stall, naming the ops waited for.
  *
  * Lanes in order; an op starts once it is at the head of its lane(s) and its
  * dependencies are done.  One host thread: kernels poll, and polling completes

@@ -214,6 +214,8 @@ static void session_clear(struct session *s)
         MPI_Comm_free(&s->sharers);
     if (s->node != MPI_COMM_NULL)
         MPI_Comm_free(&s->node);
+    if (s->comm != MPI_COMM_WORLD)
+        MPI_Comm_free(&s->comm);
     records_clear(&s->records);
     free(s->machine_text);
     free(s->no_machine);
@@ -222,6 +224,7 @@ static void session_clear(struct session *s)
     free(s->clocks);
     free(s->hosts);
     free(s->slots);
+    free(s->places);
 }
 
 int run_command(const struct run_request *request)

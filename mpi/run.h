@@ -9,6 +9,9 @@
  * routine that die() ends with (MPI_Abort).  Returns 1 on the rank that speaks
  * (rank 0), 0 on the others. */
 int mpi_start(int *argc, char ***argv);
+/* -1 and *e where another MPI's launcher started several processes that do not
+ * see each other. */
+int mpi_check_launcher(struct error *e);
 /* The same status on every rank; returns it. */
 int mpi_finish(int status);
 

@@ -98,6 +98,12 @@ static void rehearse(struct work_place *w)
 
 static int allocate(struct work_place *w, struct error *e)
 {
+    const struct jitter *jitter = &w->s->scenario->jitter;
+
+    if (session_device(w->s) != &device_host
+        && jitter_slow(jitter, w->s->rank) > 1)
+        return fail_usage(e, "jitter.ranks: rank %d is on a device, which "
+                          "cannot be slowed down", w->s->rank);
     if (memory_fits(w->s, w->schedule, e)
         || memory_create(&w->memory, w->schedule, session_device(w->s), 0, e))
         return -1;
@@ -172,8 +178,13 @@ static int is_right(const struct work_place *w)
 /* Longer than a while and some ops at a crawl: someone is stuck, s. */
 static double patience(const struct work_place *w)
 {
+    const struct jitter *j = &w->s->scenario->jitter;
+    double slow = 1;
+
+    for (int32_t r = 0; r < w->s->ranks; r++)
+        slow = fmax(slow, jitter_slow(j, r) + jitter_delay(j, r));
     if (session_device(w->s) == &device_host)
-        return 60 + 8 * w->largest / 1e9;
+        return (60 + 8 * w->largest / 1e9) * slow;
     return 15 + w->largest * w->s->sharing / 1e12;
 }
 
@@ -185,6 +196,8 @@ static int64_t repeat_once(struct work_place *w, int32_t repeat, int recorded)
         .kernel = s->kernel, .spool = s->spool, .record = recorded,
         .entry = (int32_t)w->index, .repeat = repeat,
         .stall_seconds = patience(w),
+        .delay = jitter_delay(&s->scenario->jitter, s->rank),
+        .slow = jitter_slow(&s->scenario->jitter, s->rank),
     };
 
     MPI_Barrier(s->comm);

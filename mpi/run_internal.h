@@ -76,6 +76,8 @@ struct session {
     struct trace_clock *clocks; /* [ranks] */
     char (*hosts)[64];          /* [ranks], rank 0 */
     char (*slots)[80];          /* [ranks], rank 0: where each works */
+    char (*places)[256];        /* [ranks], rank 0: and where its node hangs, as
+                                   Slurm tells; "" unknown */
     int64_t clock_start;        /* ns */
     struct reference *references;       /* rank 0 */
     struct records records;     /* rank 0 */
@@ -87,10 +89,12 @@ typedef int (*stage_fn)(struct session *s, struct error *e);
 extern const stage_fn run_stages[];     /* NULL last */
 
 /* Where ranks work (run_place.c). */
+int renumber(struct session *s, struct error *e);
 int join_node(struct session *s, struct error *e);
 int see_devices(struct session *s, struct error *e);
 int open_device(struct session *s, struct error *e);
 int share_device(struct session *s, struct error *e);
+int gather_places(struct session *s, struct error *e);
 
 /* ---- Input -------------------------------------------------------------- */
 /* The job's input tensors by row; arg: the session. */

@@ -5,22 +5,48 @@
 
 #include "mpi/run_internal.h"
 #include "topo/slots.h"
+#include "topo/slurm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+/* run.slots: the launcher's processes are on the slots in their order; a rank
+ * is the process on its slot. */
+int renumber(struct session *s, struct error *e)
+{
+    const int32_t *slots = s->scenario->slots;
+    int key = s->rank;
+
+    (void)e;
+    if (!slots)
+        return 0;
+    for (int r = 0; r < s->ranks; r++) {
+        int before = 0;
+        for (int k = 0; k < s->ranks; k++)
+            before += slots[k] < slots[r];
+        if (before == s->rank)
+            key = r;
+    }
+    MPI_Comm_split(MPI_COMM_WORLD, 0, key, &s->comm);
+    MPI_Comm_rank(s->comm, &s->rank);
+    return 0;
+}
 
 int join_node(struct session *s, struct error *e)
 {
-    int leader = s->rank, cores = topo_cores();
+    int process, first = s->rank, cores = topo_cores();
 
     (void)e;
-    MPI_Comm_split_type(s->comm, MPI_COMM_TYPE_SHARED, s->rank, MPI_INFO_NULL,
+    /* In the launcher's order: that of cores and devices. */
+    MPI_Comm_rank(MPI_COMM_WORLD, &process);
+    MPI_Comm_split_type(s->comm, MPI_COMM_TYPE_SHARED, process, MPI_INFO_NULL,
                         &s->node);
     MPI_Comm_rank(s->node, &s->node_rank);
     MPI_Comm_size(s->node, &s->node_ranks);
-    MPI_Bcast(&leader, 1, MPI_INT, 0, s->node);
-    s->near_zero = leader == 0;
+    MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, s->node);
+    s->near_zero = first == 0;
     if (s->rank == 0 && s->node_ranks > cores)
         fprintf(stderr, "spar: %d ranks share %d core%s: oversubscribed, "
                 "measured times say little\n", s->node_ranks, cores,
@@ -120,14 +146,14 @@ static void describe(struct session *s, char *text, size_t size)
              *s->near.nic ? ", nearest network " : "", s->near.nic);
 }
 
-/* Rank 0 tells of its host. */
+/* One process tells of the host of rank 0. */
 static void tell(const struct session *s, const char *mine, size_t size)
 {
     char *all = s->node_rank ? NULL : xcalloc((size_t)s->node_ranks, size);
 
     MPI_Gather(mine, (int)size, MPI_CHAR, all, (int)size, MPI_CHAR, 0,
                s->node);
-    for (int r = 0; s->rank == 0 && r < s->node_ranks; r++)
+    for (int r = 0; all && s->near_zero && r < s->node_ranks; r++)
         fprintf(stderr, "spar: %s\n", all + (size_t)r * size);
     free(all);
 }
@@ -148,5 +174,32 @@ int share_device(struct session *s, struct error *e)
         fprintf(stderr, "spar: %d ranks share a device without MPS: every "
                 "message between them waits for a time slice, some ms "
                 "(nvidia-cuda-mps-control -d starts it)\n", s->sharing);
+    return 0;
+}
+
+/* Where ranks work.  A launcher that is not srun hands on the variables of the
+ * node that it runs on itself. */
+int gather_places(struct session *s, struct error *e)
+{
+    struct slurm_job job;
+    int process;
+    char host[64] = "", place[256] = "";
+
+    gethostname(host, sizeof host - 1);
+    MPI_Comm_rank(MPI_COMM_WORLD, &process);
+    if (slurm_job(&job) && job.place && job.rank == process)
+        snprintf(place, sizeof place, "%s", job.place);
+    if (s->rank == 0) {
+        s->hosts = xcalloc((size_t)s->ranks, sizeof *s->hosts);
+        s->slots = xcalloc((size_t)s->ranks, sizeof *s->slots);
+        s->places = xcalloc((size_t)s->ranks, sizeof *s->places);
+    }
+    MPI_Gather(host, sizeof host, MPI_CHAR, s->hosts, sizeof host, MPI_CHAR, 0,
+               s->comm);
+    MPI_Gather(s->slot, sizeof s->slot, MPI_CHAR, s->slots, sizeof s->slot,
+               MPI_CHAR, 0, s->comm);
+    MPI_Gather(place, sizeof place, MPI_CHAR, s->places, sizeof place,
+               MPI_CHAR, 0, s->comm);
+    (void)e;
     return 0;
 }

@@ -239,14 +239,6 @@ static int open_spool(struct session *s, struct error *e)
     char host[64] = "";
 
     gethostname(host, sizeof host - 1);
-    if (s->rank == 0) {
-        s->hosts = xcalloc((size_t)s->ranks, sizeof *s->hosts);
-        s->slots = xcalloc((size_t)s->ranks, sizeof *s->slots);
-    }
-    MPI_Gather(host, sizeof host, MPI_CHAR, s->hosts, sizeof host, MPI_CHAR, 0,
-               s->comm);
-    MPI_Gather(s->slot, sizeof s->slot, MPI_CHAR, s->slots, sizeof s->slot,
-               MPI_CHAR, 0, s->comm);
     s->spool = spool_open(s->folder, s->rank, s->ranks, host, e);
     return s->spool ? 0 : -1;
 }
@@ -274,8 +266,8 @@ static int check_memory(struct session *s, struct error *e)
 }
 
 const stage_fn run_stages[] = {
-    read_scenario, check_ranks, read_input, find_kernel, find_transport,
-    make_plans, find_machine, check_outputs, join_node, see_devices,
-    open_device, share_device, match_machine, check_memory, make_folder,
-    open_spool, NULL
+    read_scenario, check_ranks, renumber, read_input, find_kernel,
+    find_transport, make_plans, find_machine, check_outputs, join_node,
+    see_devices, open_device, share_device, match_machine, check_memory,
+    make_folder, gather_places, open_spool, NULL
 };

@@ -6,6 +6,7 @@
 
 #include "cli/predict.h"
 #include "mpi/run_internal.h"
+#include "topo/slurm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,10 @@ void entry_describe(struct session *s, int64_t index)
                              s->ranks);
     if (s->machine)
         x->predicted = predict_seconds(built, s->ranks, s->machine,
-                                       s->kernel->name);
+                                       s->kernel->name,
+                                       scenario_slots(s->scenario,
+                                                      s->machine),
+                                       &s->scenario->jitter);
     for (int32_t r = 0; r < s->ranks; r++)
         schedule_destroy(all[r]);
     free(all);
@@ -100,9 +104,34 @@ static struct trace_entry describe_entry(const struct session *s, int64_t i)
     return out;
 }
 
+/* 1: the run is of a job; *topology is the caller's to free. */
+static int describe_job(const struct session *s, struct trace_job *job,
+                        char **topology)
+{
+    struct slurm_job of;
+    char *path = NULL;
+    size_t size;
+
+    if (!slurm_job(&of))
+        return 0;
+    *topology = slurm_job_topology(&path, &size);
+    free(path);
+    *job = (struct trace_job){
+        .id = of.id ? of.id : "", .nodes = of.nodes,
+        .tasks = of.tasks ? of.tasks : "",
+        .topology = *topology ? *topology : "",
+        .places = xcalloc((size_t)s->ranks, sizeof *job->places)
+    };
+    for (int r = 0; r < s->ranks; r++)
+        job->places[r] = s->places[r];
+    return 1;
+}
+
 static int write_trace(struct session *s, const struct span *spans, int64_t n,
                        struct error *e)
 {
+    struct trace_job job = { 0 };
+    char *topology = NULL;
     int64_t entries = s->scenario->n_strategies;
     const char **hosts = xcalloc((size_t)s->ranks, sizeof *hosts);
     const char **slots = xcalloc((size_t)s->ranks, sizeof *slots);
@@ -111,7 +140,7 @@ static int write_trace(struct session *s, const struct span *spans, int64_t n,
         .scenario_json = s->scenario->json, .command = s->request->command,
         .machine = s->machine_text ? s->machine_text : "",
         .versions = versions, .ranks = s->ranks, .hosts = hosts,
-        .slots = slots,
+        .slots = slots, .job = describe_job(s, &job, &topology) ? &job : NULL,
         .clocks = s->clocks, .n_entries = entries,
         .entries = xcalloc((size_t)entries, sizeof *t.entries),
         .n_spans = n, .spans = spans,
@@ -126,6 +155,8 @@ static int write_trace(struct session *s, const struct span *spans, int64_t n,
     free(t.entries);
     free(hosts);
     free(slots);
+    free(job.places);
+    free(topology);
     free(versions);
     return rc;
 }

@@ -70,6 +70,21 @@ static char *read_agreed(const char *const *paths, int n, int *which,
     return agree_file(paths, n, which, size, MPI_COMM_WORLD, e);
 }
 
+/* "MPICH 4.0.2" */
+static const char *mpi_name(void)
+{
+    static char library[MPI_MAX_LIBRARY_VERSION_STRING];
+    char word[64];
+    int length;
+
+    MPI_Get_library_version(library, &length);
+    if (sscanf(library, "MPICH Version: %40s", word) == 1)
+        snprintf(library, sizeof library, "MPICH %s", word);
+    else
+        library[strcspn(library, ",\n")] = '\0';
+    return library;
+}
+
 int mpi_start(int *argc, char ***argv)
 {
     int provided;
@@ -83,6 +98,30 @@ int mpi_start(int *argc, char ***argv)
     return my_rank == 0;
 }
 
+/* A rank of another MPI's launcher is alone in its world, and would run as one
+ * of one. */
+int mpi_check_launcher(struct error *e)
+{
+    static const struct {
+        const char *size, *who, *instead;
+    } others[] = {
+        { "OMPI_COMM_WORLD_SIZE", "Open MPI's mpiexec", "mpiexec.mpich" },
+        { "SLURM_STEP_NUM_TASKS", "srun", "srun --mpi=pmi2" },
+        { "PMI_SIZE", "an mpiexec", "that of its own MPI" },
+    };
+    int ranks;
+
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    for (int i = 0; i < 3 && ranks == 1; i++) {
+        const char *size = getenv(others[i].size);
+        if (size && atoi(size) > 1)
+            return fail_usage(e, "%s started %s processes, but MPI (%s) sees "
+                              "one rank: start spar with %s", others[i].who,
+                              size, mpi_name(), others[i].instead);
+    }
+    return 0;
+}
+
 int mpi_finish(int status)
 {
     watch_stop();
@@ -94,13 +133,5 @@ int mpi_finish(int status)
 
 char *mpi_versions(void)
 {
-    char library[MPI_MAX_LIBRARY_VERSION_STRING], word[64];
-    int length;
-
-    MPI_Get_library_version(library, &length);
-    if (sscanf(library, "MPICH Version: %40s", word) == 1)
-        snprintf(library, sizeof library, "MPICH %s", word);
-    else
-        library[strcspn(library, ",\n")] = '\0';
-    return xasprintf("%s, %s, %s", PACKAGE_STRING, library, topo_version());
+    return xasprintf("%s, %s, %s", PACKAGE_STRING, mpi_name(), topo_version());
 }

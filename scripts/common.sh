@@ -29,10 +29,17 @@ install_missing() {
     as_root=
     [ "$(id -u)" = 0 ] || as_root=sudo
     say "apt-get install$missing"
+    others=no
+    installed openmpi-bin && others=yes
     $as_root apt-get -qq update &&
         $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
             --no-install-recommends $missing > /dev/null ||
         stop "apt-get failed: install$missing"
+    # Scotch brings Open MPI along, which takes over the name mpiexec.
+    [ $others = no ] && installed openmpi-bin &&
+        $as_root update-alternatives --set mpirun /usr/bin/mpirun.mpich \
+            > /dev/null
+    return 0
 }
 
 # configured FOLDER [FLAG...]: a configured build in FOLDER, an existing one kept

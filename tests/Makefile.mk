@@ -17,24 +17,26 @@ AM_TESTS_ENVIRONMENT = \
 	export MPIEXEC NPROCS SPAR CMOCKA_MESSAGE_OUTPUT ASAN_OPTIONS;
 
 unit_tests = %D%/base.t %D%/check.t %D%/check_outputs.t %D%/check_parts.t \
-	%D%/check_stall.t %D%/check_words.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
-	%D%/device.t %D%/graph.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
+	%D%/check_stall.t %D%/check_words.t %D%/collective.t %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/decode_strategy.t \
+	%D%/device.t %D%/estimate.t %D%/flow.t %D%/fold.t %D%/forms.t %D%/graph.t %D%/history.t \
+	%D%/import.t %D%/jitter.t %D%/job.t %D%/kernel.t %D%/kernel_linear.t \
 	%D%/kernel_rows.t %D%/kernel_scores.t %D%/kernel_segment.t \
 	%D%/linear_strategy.t %D%/loopback.t %D%/loopback_broken.t \
 	%D%/lower.t %D%/machine.t %D%/mesh.t %D%/minilm.t %D%/mutation.t \
-	%D%/mutation_hand.t %D%/options.t %D%/oracle.t %D%/position.t \
-	%D%/reduce.t %D%/report.t %D%/ring_options.t %D%/rsa_star.t \
+	%D%/mutation_hand.t %D%/options.t %D%/oracle.t %D%/placement.t %D%/position.t \
+	%D%/reader.t %D%/reduce.t %D%/report.t %D%/ring_options.t %D%/rsa_star.t \
 	%D%/scenario.t %D%/scenario_attention.t %D%/schedule.t %D%/session.t \
 	%D%/simulate.t %D%/simulate_device.t %D%/simulate_family.t \
 	%D%/slots.t %D%/spool.t %D%/stalls.t \
 	%D%/tensor.t %D%/trace.t %D%/traps_numbers.t %D%/traps_schedules.t \
-	%D%/units.t %D%/verify.t %D%/yaml.t
+	%D%/units.t %D%/validate.t %D%/verify.t %D%/what_if.t %D%/yaml.t
 rank_tests = %D%/agree.mpi %D%/execute.mpi %D%/limits.mpi %D%/transport.mpi
 # What scripts/gpu-test runs: tests that skip where there is no device.
 gpu_tests = %D%/cuda.t %D%/cuda_linear.t %D%/cudnn.t %D%/device.t \
 	%D%/faults.sh %D%/transport.mpi
 shell_tests = %D%/bad_input.sh %D%/calibrate.sh %D%/cli.sh \
-	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/topo.sh
+	%D%/families.sh %D%/faults.sh %D%/golden.sh %D%/place.sh %D%/slurm.sh \
+	%D%/tables.sh %D%/topo.sh
 
 TESTS += $(unit_tests) $(rank_tests) $(shell_tests)
 check_PROGRAMS += $(unit_tests) $(rank_tests)
@@ -55,6 +57,7 @@ on_ranks = libcli.a libranks.a libcli.a $(local_archives) \
 %C%_check_t_SOURCES = %D%/check_test.c
 %C%_check_words_t_SOURCES = %D%/check_words_test.c %D%/mutation.c \
 	%D%/mutation.h %D%/rig.c %D%/rig.h
+%C%_collective_t_SOURCES = %D%/collective_test.c %D%/preset.h
 %C%_cuda_linear_t_SOURCES = %D%/cuda_linear_test.c \
 	%D%/kernel_linear_problem.h %D%/kernel_tensor.h
 %C%_cuda_t_SOURCES = %D%/cuda_attend_trials.c %D%/cuda_rows_trials.c \
@@ -67,12 +70,23 @@ nodist_EXTRA_%C%_cudnn_t_SOURCES = dummy.cxx
 endif
 %C%_decode_strategy_t_SOURCES = %D%/decode_strategy_test.c %D%/rig.c \
 	%D%/rig.h
+%C%_forms_t_SOURCES = %D%/forms_test.c
 %C%_kernel_linear_t_SOURCES = %D%/kernel_linear_test.c \
 	%D%/kernel_linear_problem.h %D%/kernel_tensor.h
 %C%_kernel_rows_t_SOURCES = %D%/kernel_rows_test.c %D%/kernel_tensor.h
 %C%_kernel_scores_t_SOURCES = %D%/kernel_scores_test.c %D%/kernel_tensor.h
 %C%_kernel_segment_t_SOURCES = %D%/kernel_segment_test.c %D%/kernel_tensor.h
-%C%_graph_t_SOURCES = %D%/graph_test.c
+%C%_fold_t_SOURCES = %D%/fold_test.c %D%/simulate_machine.h
+%C%_placement_t_SOURCES = %D%/placement_test.c %D%/simulate_machine.h
+%C%_flow_t_SOURCES = %D%/flow_test.c %D%/simulate_bench.h \
+	%D%/simulate_machine.h
+%C%_estimate_t_SOURCES = %D%/estimate_test.c
+%C%_graph_t_SOURCES = %D%/graph_test.c %D%/preset.h
+%C%_history_t_SOURCES = %D%/history_test.c %D%/simulate_bench.h \
+	%D%/simulate_machine.h
+%C%_import_t_SOURCES = %D%/import_test.c
+%C%_jitter_t_SOURCES = %D%/jitter_test.c %D%/simulate_bench.h \
+	%D%/simulate_machine.h
 %C%_job_t_SOURCES = %D%/job_test.c
 %C%_kernel_t_SOURCES = %D%/kernel_test.c %D%/kernel_problem.h
 %C%_linear_strategy_t_SOURCES = %D%/linear_strategy_test.c %D%/rig.c \
@@ -81,7 +95,7 @@ endif
 	%D%/rig.h
 %C%_loopback_t_SOURCES = %D%/loopback_test.c %D%/rig.c %D%/rig.h
 %C%_lower_t_SOURCES = %D%/lower_test.c %D%/rig.c %D%/rig.h
-%C%_machine_t_SOURCES = %D%/machine_test.c
+%C%_machine_t_SOURCES = %D%/machine_test.c %D%/preset.h
 %C%_mesh_t_SOURCES = %D%/mesh_test.c %D%/rig.c %D%/rig.h
 %C%_minilm_t_SOURCES = %D%/minilm_test.c
 %C%_minilm_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
@@ -92,6 +106,7 @@ endif
 %C%_options_t_SOURCES = %D%/options_test.c
 %C%_oracle_t_SOURCES = %D%/brute.h %D%/oracle_test.c
 %C%_position_t_SOURCES = %D%/position_test.c
+%C%_reader_t_SOURCES = %D%/reader_test.c
 %C%_reduce_t_SOURCES = %D%/reduce_test.c %D%/reduce_case.h
 %C%_report_t_SOURCES = %D%/report_test.c
 %C%_scenario_attention_t_SOURCES = %D%/scenario_attention_test.c
@@ -113,12 +128,15 @@ endif
 %C%_spool_t_SOURCES = %D%/spool_test.c %D%/folder.h
 %C%_trace_t_SOURCES = %D%/trace_test.c %D%/folder.h
 %C%_trace_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
+%C%_what_if_t_SOURCES = %D%/what_if_test.c
+%C%_what_if_t_CFLAGS = $(AM_CFLAGS) $(HDF5_CFLAGS)
 %C%_device_t_SOURCES = %D%/device_test.c %D%/rig.c %D%/rig.h
 %C%_traps_numbers_t_SOURCES = %D%/traps_numbers_test.c %D%/traps.h %D%/rig.c \
 	%D%/rig.h
 %C%_traps_schedules_t_SOURCES = %D%/traps_schedules_test.c %D%/traps.h \
 	%D%/rig.c %D%/rig.h
 %C%_units_t_SOURCES = %D%/units_test.c
+%C%_validate_t_SOURCES = %D%/validate_test.c
 %C%_verify_t_SOURCES = %D%/brute.h %D%/verify_test.c
 %C%_yaml_t_SOURCES = %D%/yaml_test.c
 %C%_agree_mpi_SOURCES = %D%/agree_mpi.c
@@ -186,8 +204,7 @@ EXTRA_DIST += bench/gpu/linear.py
 bench: %D%/bench_cuda_linear %D%/bench_cuda_rows %D%/bench_kernel \
 	%D%/bench_loopback %D%/bench_precision %D%/bench_sim \
 	%D%/bench_transport
-	for network in ideal loggp; do SPAR_DATA=$(srcdir)/scenarios \
-	  %D%/bench_sim $(srcdir)/scenarios/ring-1024.yaml $$network; done
+	$(srcdir)/bench/sim . || true
 	%D%/bench_kernel
 	%D%/bench_precision
 	%D%/bench_cuda_rows

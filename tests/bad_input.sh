@@ -12,6 +12,7 @@
 temporary=$(mktemp -d) || exit 99
 trap 'rm -rf "$temporary"' EXIT
 export SPAR_LOCAL=/nonexistent/local.yaml SPAR_DATA=/nonexistent
+unset SLURM_JOB_NODELIST
 
 # Of the case in $case: status, stdout, stderr, and a listing of the folder.
 run_case() {

@@ -88,7 +88,7 @@ static void entry(const struct scenario *s, int64_t i, int64_t ranks,
     if (p.plan) {
         double predicted = predict_seconds(
             (const struct schedule *const *)p.schedules, ranks, m,
-            kernel->name);
+            kernel->name, NULL, NULL);
         double measured = measure(&p, kernel, &e);
         printf("%-12s %-10s %2d ranks  measured %9.3f ms  predicted %9.3f ms  "
                "%+.1f %%  %s\n", p.asked->strategy->name, planned_layout(&p),

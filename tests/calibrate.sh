@@ -17,7 +17,7 @@ judge() {
     fi
 }
 
-echo 1..7
+echo 1..8
 timeout -k 5 300 $MPIEXEC -n 2 "$SPAR" calibrate --quick --head-dims 8 \
     --groups 1 -o "$file" > "$temporary/out" 2> "$temporary/said"
 judge $? "two ranks calibrate"
@@ -25,6 +25,11 @@ judge $? "two ranks calibrate"
     && grep -q '^versions: ".*hwloc' "$file" \
     && [ "$(ls "$temporary/new")" = local.yaml ]
 judge $? "five surfaces, eleven rates, a link, versions, no other file"
+
+grep -q '^  - class: ' "$file" && grep -q 'pairs: 1, both_ways: true' "$file" \
+    && "$SPAR" topo "$file" > "$temporary/out" 2> "$temporary/said" \
+    && grep -q '(slot 1)' "$temporary/out"
+judge $? "links by what ranks have between them, and the tree of the machine"
 
 SPAR_LOCAL=$file "$SPAR" sim "$srcdir/scenarios/quickstart.yaml" \
     --set machine=local -o "$temporary/sim.h5" --format json \

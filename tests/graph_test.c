@@ -6,13 +6,13 @@
 
 #include "topo/machine.h"
 
-#include "base/file.h"
-
 #include <math.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+
+#include "preset.h"
 
 static struct machine *parse(const char *text)
 {
@@ -24,30 +24,11 @@ static struct machine *parse(const char *text)
     return m;
 }
 
-static struct machine *preset(const char *name)
-{
-    const char *top = getenv("srcdir");
-    char *path = xasprintf("%s/scenarios/machines/%s.yaml", top ? top : ".",
-                           name);
-    struct error e = { 0 };
-    size_t size;
-    char *text = file_read_local(path, &size, &e);
-
-    if (!text)
-        fail_msg("%s", e.text);
-    struct machine *m = machine_parse(path, text, size, &e);
-    if (!m)
-        fail_msg("%s", e.text);
-    free(text);
-    free(path);
-    return m;
-}
-
 /* The names of what a route goes through, "-" between. */
 static const char *route_text(struct graph *g, int32_t a, int32_t b)
 {
     static char text[2000];
-    char name[64];
+    char name[GRAPH_NAME];
     struct route r;
 
     if (graph_route(g, a, b, &r) != 0)
@@ -59,7 +40,7 @@ static const char *route_text(struct graph *g, int32_t a, int32_t b)
     return text;
 }
 
-/* Links follow each other from a to b, and what they add up to is the route's. */
+/* Links follow each other from a to b and add up to what the route says. */
 static void assert_whole(struct graph *g, int32_t a, int32_t b)
 {
     struct route r;
@@ -168,7 +149,8 @@ static void classes(void **state)
     assert_string_equal(route_text(g, 0, 1), "nvlink: host0.gpu1");
     assert_string_equal(route_text(g, 1, 0), "nvlink: host0.gpu0");
     assert_string_equal(route_text(g, 0, 2), "pcie: host0.b host0.gpu2");
-    assert_string_equal(route_text(g, 0, 3), "pcie: host0.b host0.a host0.gpu3");
+    assert_string_equal(route_text(g, 0, 3),
+                        "pcie: host0.b host0.a host0.gpu3");
     assert_string_equal(route_text(g, 0, 4), "numa: host0.b host0.a "
                         "host0.socket0 host0.c host0.gpu4");
     /* Not over a bridge to a GPU and on from there. */

@@ -3,6 +3,7 @@
  * Machines: interpolation, fits, files good and bad, what hwloc answers. */
 #include <config.h>
 
+#include "topo/cluster.h"
 #include "topo/machine.h"
 
 #include <math.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+
+#include "preset.h"
 
 static void assert_near(double value, double expected, double relative)
 {
@@ -22,7 +25,7 @@ static struct surface_point points[] = {
     { 512, 64, 7e-6 }, { 512, 256, 22e-6 }, { 512, 4096, 300e-6 },
 };
 static struct surface grid = { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64,
-                               1, 6, points, 0, 0, 0 };
+                               1, 6, points, 0, 0, 0, 0, 0 };
 
 static void interpolates(void **state)
 {
@@ -74,13 +77,13 @@ static void chooses_surface(void **state)
                                  { 1, 1, 4 } };
     struct surface s[] = {
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 1, 1, &p[0], 0, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 8, 1, &p[1], 0, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 128, 128, 1, 1, &p[2], 0, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 128, 128, 1, 1, &p[3], 0,
-          0, 0 },
+          0, 0, 0, 0 },
     };
     struct machine m = { .n_surfaces = 4, .surfaces = s };
     struct error e;
@@ -223,21 +226,21 @@ static void copies_interpolate(void **state)
     assert_true(machine_copy_bandwidth(&m, COPY_PEER, 256) == 0);
 }
 
-/* All heads at once: the nearest number of heads. */
+/* All heads at once: between the numbers of heads on either side. */
 static void chooses_heads(void **state)
 {
     struct surface_point p[] = { { 1, 1, 1 }, { 1, 1, 2 }, { 1, 1, 3 } };
     struct surface s[] = {
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 4, 1, &p[0], 32, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 4, 1, &p[1], 8, 0,
-          0 },
+          0, 0, 0 },
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 1, 1, &p[2], 32, 0,
-          0 },
+          0, 0, 0 },
     };
     struct machine m = { .n_surfaces = 3, .surfaces = s };
     static const struct { int64_t group, heads; double seconds; } cases[] = {
-        { 4, 32, 1 }, { 4, 20, 1 }, { 4, 12, 2 }, { 4, 4, 2 }, { 1, 32, 3 },
+        { 4, 32, 1 }, { 4, 16, M_SQRT2 }, { 4, 8, 2 }, { 4, 4, 2 }, { 1, 32, 3 },
         { 1, 64, 3 },
     };
 
@@ -247,7 +250,7 @@ static void chooses_heads(void **state)
                                      cases[i].heads };
         assert_near(machine_block_seconds(&m, "attend", "cuda", &shape,
                                           BLOCK_FULL, 1, 1),
-                    cases[i].seconds, 0);
+                    cases[i].seconds, 1e-12);
     }
 }
 
@@ -361,80 +364,146 @@ static void units(void **state)
 #define RATE "name: a\ncores: 1\nrates:\n- {op: state, kernel: cpu, " \
              "head_dim: 64, "
 
-static void bad_files(void **state)
+/* Presets with a cluster, and one that calibrate would write. */
+static void round_trip_cluster(void **state)
 {
-    static const struct { const char *text, *error; } cases[] = {
-        { "", "m.yaml:1:1" },
-        { "name: a\n", "cores: missing" },
-        { "name: a\ncores: 0\n", "m.yaml:2:8: cores" },
-        { "name: a\ncores: 1\ncorse: 2\n", "m.yaml:3:1: corse: unknown key, "
-          "did you mean \"cores\"" },
-        { "name: a\ncores: two\n", "\"two\" is not a whole number" },
-        { "name: a\ncores: 1\nop_overhead: -1\n", "m.yaml:3:14: op_overhead" },
-        { "name: a\ncores: 1\nop_overhead: 3 kg\n", "m.yaml:3:14" },
-        { "name: a\ncores: 1\nmemory: -3 GB\n", "m.yaml:3:9" },
-        { "name: a\ncores: 1\nshared_core: 7\n", "m.yaml:3:14: shared_core" },
-        { "name: a\ncores: 1\nlink: {segments: []}\n", "link.segments" },
-        { "name: a\ncores: 1\nlink: {segments: [{latency: 1}]}\n",
-          "link.segments.0.bandwidth: missing" },
-        { "name: a\ncores: 1\nlink: {segments: [{bandwidth: 0}]}\n",
-          "a bandwidth of 0" },
-        { "name: a\ncores: 1\nlink: {segments: [{from: 8, bandwidth: 1}]}\n",
-          "m.yaml:3:19: link.segments.0: segments go from 0" },
-        { "name: a\ncores: 1\nlink: {segments: [{bandwidth: 1}, {from: 0, "
-          "bandwidth: 1}]}\n", "link.segments.1" },
-        { "name: a\ncores: 1\nsurfaces: [{}]\n", "surfaces.0.op: missing" },
-        { SURFACE "points: []}\n", "surfaces.0.points" },
-        { SURFACE "points: [[1, 1]]}\n", "surfaces.0.points.0: needs [rows" },
-        { SURFACE "points: [[1, 1, 0]]}\n", "takes no time" },
-        { SURFACE "points: [[1, 2, 1], [1, 1, 1]]}\n", "surfaces.0.points.1: "
-          "out of place" },
-        { SURFACE "points: [[1, 1, 1], [1, 2, 1], [2, 1, 1]]}\n", "not whole" },
-        { SURFACE "points: [[1, 1, 1], [1, 2, 1], [2, 1, 1], [2, 3, 1]]}\n",
-          "surfaces.0.points.3: out of place" },
-        { SURFACE "block: causal, points: [[1, 2, 1]]}\n", "squares" },
-        { SURFACE "points: [[1, 1, 1], [2, 2, 1], [3, 4, 1]]}\n",
-          "surfaces.0.points.2: out of place: squares" },
-        { SURFACE "block: round, points: [[1, 1, 1]]}\n",
-          "surfaces.0.block: \"round\"" },
-        { SURFACE "points: [[1, 1, nan]]}\n", "m.yaml:4" },
-        { RATE "points: []}\n", "m.yaml:4:50: rates.0.points: needs" },
-        { RATE "points: [[1, 1, 1]]}\n", "needs [rows, flop/s]" },
-        { RATE "points: [[1, 0]]}\n", "rates.0.points: \"0\"" },
-        { RATE "points: [[2, 1], [1, 1]]}\n", "out of place" },
-        { SURFACE "heads: 0, points: [[1, 1, 1]]}\n", "surfaces.0.heads" },
-        { SURFACE "update: -1, points: [[1, 1, 1]]}\n", "surfaces.0.update" },
-        { "name: a\ncores: 1\ndevices: -1\n", "m.yaml:3:10: devices" },
-        { "name: a\ncores: 1\nenqueue: soon\n", "m.yaml:3:10: enqueue" },
-        { "name: a\ncores: 1\ncopies: [{path: up, points: [[1, 1]]}]\n",
-          "copies.0.path: \"up\" is not one of" },
-        { "name: a\ncores: 1\ncopies: [{points: [[1, 1]]}]\n",
-          "copies.0.path: missing" },
-        { "name: a\ncores: 1\ncopies: [{path: peer}]\n",
-          "copies.0.points: missing" },
-        { "name: a\ncores: 1\ncopies: [{path: peer, points: [1]}]\n",
-          "needs [bytes of a block, B/s]" },
-        { "name: a\ncores: 1\ncopies: [{path: peer, points: [[8, 1], [8, 2]]"
-          "}]\n", "copies.0.points: out of place" },
-        { "name: a\ncores: 1\nrates: [{op: attend, kernel: cpu, head_dim: 8, "
-          "points: [[1, 1]]}]\n", "rates.0.op: \"attend\" is not one of" },
-        { "name: a\ncores: 1\nrates: [{op: state}]\n",
-          "rates.0.kernel: missing" },
-        { "name: a\ncores: 1\nrates: 3\n", "m.yaml:3:8: rates: needs a list" },
-        { "name: a\ncores: 1\nname: b\n", "given twice" },
-        { "name: " "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-          "aaaaaaaaaaaaaaaaa\ncores: 1\n", "longer than 63" },
-        { "name: [\n", "m.yaml:2:1" },
-    };
+    static const char *const presets[] = { "unit-cluster", "dgx-h100",
+                                           "gb200-nvl72", "l20-8", "a10-4" };
+    static const char torus[] = "name: t\ncluster: {links: {network: "
+        "{usable: 1e9, duplex: half}, pcie: {usable: 2e9}, memory: {usable: "
+        "3e9}}, hosts: [{name: a, count: 6, sockets: 1, cores: 2, nics: [{on: "
+        "socket0}], links: {pcie: {usable: 1e9}}}], fabric: {kind: torus, "
+        "size: [3, 2]}}\nclasses: [{class: leaf, overhead: 1 us, segments: "
+        "[{latency: 2 us, bandwidth: 1e9}, {from: 64, bandwidth: 2e9}]}]\n"
+        "contention: [{class: leaf, pairs: 2, bandwidth: 1.5e9}, {class: "
+        "leaf, both_ways: true, bandwidth: 1e9}]\n";
     struct error e;
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct machine *m = parse(cases[i].text, &e);
+    for (size_t i = 0; i <= sizeof presets / sizeof *presets; i++) {
+        struct machine *m = i ? preset(presets[i - 1])
+            : parse(torus, &e);
+        assert_non_null(m);
+        char *once = written(m);
+        struct machine *back = parse(once, &e);
+        if (back == NULL)
+            fail_msg("%s: %s", m->name, e.text);
+        char *twice = written(back);
+        assert_string_equal(once, twice);
+        assert_int_equal(back->graph->n_edges, m->graph->n_edges);
+        for (int64_t k = 0; k < m->graph->n_edges; k++)
+            assert_memory_equal(&back->graph->edges[k], &m->graph->edges[k],
+                                sizeof(struct edge));
+        assert_memory_equal(back->graph->start, m->graph->start,
+                            sizeof m->graph->start);
+        if (i == 0) {
+            assert_true(link_seconds(&back->classes[CLASS_LEAF], 32)
+                        == 2e-6 + 32e-9);
+            assert_int_equal(back->classes[CLASS_NUMA].n, 0);
+            assert_int_equal(back->n_contention, 2);
+            assert_int_equal(back->contention[0].pairs, 2);
+            assert_int_equal(back->contention[1].both, 1);
+        }
+        machine_destroy(back);
+        machine_destroy(m);
+        free(once);
+        free(twice);
+    }
+}
+
+static const struct { const char *text, *error; } bad[] = {
+    { "", "m.yaml:1:1" },
+    { "name: a\n", "cores: missing" },
+    { "name: a\ncores: 0\n", "m.yaml:2:8: cores" },
+    { "name: a\ncores: 1\ncorse: 2\n", "m.yaml:3:1: corse: unknown key, "
+      "did you mean \"cores\"" },
+    { "name: a\ncores: two\n", "\"two\" is not a whole number" },
+    { "name: a\ncores: 1\nop_overhead: -1\n", "m.yaml:3:14: op_overhead" },
+    { "name: a\ncores: 1\nop_overhead: 3 kg\n", "m.yaml:3:14" },
+    { "name: a\ncores: 1\nmemory: -3 GB\n", "m.yaml:3:9" },
+    { "name: a\ncores: 1\nshared_core: 7\n", "m.yaml:3:14: shared_core" },
+    { "name: a\ncores: 1\nlink: {segments: []}\n", "link.segments" },
+    { "name: a\ncores: 1\nlink: {segments: [{latency: 1}]}\n",
+      "link.segments.0.bandwidth: missing" },
+    { "name: a\ncores: 1\nlink: {segments: [{bandwidth: 0}]}\n",
+      "a bandwidth of 0" },
+    { "name: a\ncores: 1\nlink: {segments: [{from: 8, bandwidth: 1}]}\n",
+      "m.yaml:3:19: link.segments.0: segments go from 0" },
+    { "name: a\ncores: 1\nlink: {segments: [{bandwidth: 1}, {from: 0, "
+      "bandwidth: 1}]}\n", "link.segments.1" },
+    { "name: a\ncores: 1\nclasses: [{segments: []}]\n",
+      "classes.0.class: missing" },
+    { "name: a\ncores: 1\nclasses: [{class: moon}]\n",
+      "classes.0.class: \"moon\" is not one of" },
+    { "name: a\ncores: 1\nclasses: [{class: numa}]\n",
+      "classes.0.segments: missing" },
+    { "name: a\ncores: 1\nclasses: [{class: numa, segments: [{bandwidth: "
+      "1}]}, {class: numa, segments: []}]\n", "classes.1: numa is there "
+      "twice" },
+    { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 2}]\n",
+      "contention.0: a bandwidth of 0" },
+    { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 0}]\n",
+      "contention.0.pairs" },
+    { "name: a\ncores: 1\nsurfaces: [{}]\n", "surfaces.0.op: missing" },
+    { SURFACE "points: []}\n", "surfaces.0.points" },
+    { SURFACE "points: [[1, 1]]}\n", "surfaces.0.points.0: needs [rows" },
+    { SURFACE "points: [[1, 1, 0]]}\n", "takes no time" },
+    { SURFACE "points: [[1, 2, 1], [1, 1, 1]]}\n", "surfaces.0.points.1: "
+      "out of place" },
+    { SURFACE "points: [[1, 1, 1], [1, 2, 1], [2, 1, 1]]}\n", "not whole" },
+    { SURFACE "points: [[1, 1, 1], [1, 2, 1], [2, 1, 1], [2, 3, 1]]}\n",
+      "surfaces.0.points.3: out of place" },
+    { SURFACE "block: causal, points: [[1, 2, 1]]}\n", "squares" },
+    { SURFACE "points: [[1, 1, 1], [2, 2, 1], [3, 4, 1]]}\n",
+      "surfaces.0.points.2: out of place: squares" },
+    { SURFACE "block: round, points: [[1, 1, 1]]}\n",
+      "surfaces.0.block: \"round\"" },
+    { SURFACE "points: [[1, 1, nan]]}\n", "m.yaml:4" },
+    { SURFACE "p10: 0.9, points: [[1, 1, 1]]}\n",
+      "surfaces.0: p10 and p90 go together" },
+    { SURFACE "p10: 2, p90: 1, points: [[1, 1, 1]]}\n", "p10 <= p90" },
+    { SURFACE "p10: 0, p90: 1, points: [[1, 1, 1]]}\n",
+      "surfaces.0.p10: \"0\"" },
+    { RATE "points: []}\n", "m.yaml:4:50: rates.0.points: needs" },
+    { RATE "points: [[1, 1, 1]]}\n", "needs [rows, flop/s]" },
+    { RATE "points: [[1, 0]]}\n", "rates.0.points: \"0\"" },
+    { RATE "points: [[2, 1], [1, 1]]}\n", "out of place" },
+    { SURFACE "heads: 0, points: [[1, 1, 1]]}\n", "surfaces.0.heads" },
+    { SURFACE "update: -1, points: [[1, 1, 1]]}\n", "surfaces.0.update" },
+    { "name: a\ncores: 1\ndevices: -1\n", "m.yaml:3:10: devices" },
+    { "name: a\ncores: 1\nenqueue: soon\n", "m.yaml:3:10: enqueue" },
+    { "name: a\ncores: 1\ncopies: [{path: up, points: [[1, 1]]}]\n",
+      "copies.0.path: \"up\" is not one of" },
+    { "name: a\ncores: 1\ncopies: [{points: [[1, 1]]}]\n",
+      "copies.0.path: missing" },
+    { "name: a\ncores: 1\ncopies: [{path: peer}]\n",
+      "copies.0.points: missing" },
+    { "name: a\ncores: 1\ncopies: [{path: peer, points: [1]}]\n",
+      "needs [bytes of a block, B/s]" },
+    { "name: a\ncores: 1\ncopies: [{path: peer, points: [[8, 1], [8, 2]]"
+      "}]\n", "copies.0.points: out of place" },
+    { "name: a\ncores: 1\nrates: [{op: attend, kernel: cpu, head_dim: 8, "
+      "points: [[1, 1]]}]\n", "rates.0.op: \"attend\" is not one of" },
+    { "name: a\ncores: 1\nrates: [{op: state}]\n",
+      "rates.0.kernel: missing" },
+    { "name: a\ncores: 1\nrates: 3\n", "m.yaml:3:8: rates: needs a list" },
+    { "name: a\ncores: 1\nname: b\n", "given twice" },
+    { "name: " "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+      "aaaaaaaaaaaaaaaaa\ncores: 1\n", "longer than 63" },
+    { "name: [\n", "m.yaml:2:1" },
+};
+
+static void bad_files(void **state)
+{
+    struct error e;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct machine *m = parse(bad[i].text, &e);
         if (m != NULL)
-            fail_msg("accepted: %s", cases[i].text);
-        if (strstr(e.text, cases[i].error) == NULL)
-            fail_msg("%s, expected %s", e.text, cases[i].error);
+            fail_msg("accepted: %s", bad[i].text);
+        if (strstr(e.text, bad[i].error) == NULL)
+            fail_msg("%s, expected %s", e.text, bad[i].error);
         assert_int_equal(e.status, SPAR_USAGE);
     }
 }
@@ -476,6 +545,7 @@ int main(void)
         cmocka_unit_test(cross_validates), cmocka_unit_test(rates_interpolate),
         cmocka_unit_test(copies_interpolate), cmocka_unit_test(chooses_heads),
         cmocka_unit_test(round_trip), cmocka_unit_test(round_trip_device),
+        cmocka_unit_test(round_trip_cluster),
         cmocka_unit_test(units), cmocka_unit_test(bad_files),
         cmocka_unit_test(this_node),
     };

@@ -396,7 +396,8 @@ static void goal_moves_all_bytes(void **state)
             t.options.reduce = (enum reduction)reduce;
             assert_int_equal(rig_create(&g, &t), 1);
             FILE *out = open_memstream(&text, &size);
-            print_goal(out, (const struct schedule *const *)g.schedules, 5);
+            print_goal(out, (const struct schedule *const *)g.schedules, 5,
+                       NULL);
             fclose(out);
             for (int r = 0; r < 5; r++)
                 bytes += schedule_sent_bytes(g.schedules[r]);

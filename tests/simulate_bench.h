@@ -79,8 +79,8 @@ static inline void assert_attends(const struct machine *m,
     }
 }
 
-static void move(struct bench *t, int from, struct tile out, int to,
-                 struct tile in)
+static inline void move(struct bench *t, int from, struct tile out, int to,
+                        struct tile in)
 {
     schedule_send(t->s[from], "x", CHANNEL_KV, to, &out, 1);
     schedule_recv(t->s[to], "x", CHANNEL_KV, from, &in, 1);
@@ -91,7 +91,9 @@ static struct simulate_result bench_run(struct bench *t,
                                         const char *network)
 {
     struct simulate_options o = { .network = network_find(network),
-                                  .entry = 7, .record = 1 };
+                                  .entry = 7, .record = 1,
+                                  .links = with_links,
+                                  .slots = with_slots, .jitter = with_jitter };
     struct simulate_result r;
 
     for (int i = 0; i < t->ranks; i++)

@@ -230,7 +230,7 @@ static void results_and_rates(void **state)
 {
     struct surface_point p = { 1, 1, 1e-9 };
     struct surface s = { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 8, 8, 1, 1,
-                         &p, 1, 1e-10, 3e-10 };
+                         &p, 1, 1e-10, 3e-10, 1, 1 };
     struct rate_point rp[] = { { 1000, 2e9 }, { 4000, 4e9 } };
     struct rate rate = { "sum", "cuda", DTYPE_FP32, 8, 8, 2, rp, 2 };
     struct machine m = { .devices = 1, .n_surfaces = 1, .surfaces = &s,
@@ -262,8 +262,10 @@ static void corners(void **state)
                                  { 100, 400, 35050 * 20e-9 } };
     struct surface_point f = { 1, 1, 1e-9 };
     struct surface s[] = {
-        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &f, 0, 0, 0 },
-        { "attend", "cpu", DTYPE_FP32, BLOCK_CORNER, 8, 8, 1, 2, c, 0, 0, 0 },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &f, 0, 0, 0, 1,
+          1 },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_CORNER, 8, 8, 1, 2, c, 0, 0, 0, 1,
+          1 },
     };
     struct machine m = { .n_surfaces = 2, .surfaces = s };
     const struct attend_seconds cases[] = {
@@ -302,6 +304,22 @@ static void exchange(void **state)
     job_clear(&job);
 }
 
+/* Members whose tiles lie in other buffers than mine: star's queries. */
+static void other_buffers(void **state)
+{
+    struct machine m = device_machine(2);
+    struct job job = make_job(4, 2, 512, MASK_CAUSAL, PASS_FORWARD);
+    struct strategy_options options = { .block = 64, .anchor = 16 };
+
+    (void)state;
+    job.queries = 8;
+    struct simulate_result r = simulate_with(&job, "star", &options, 4, &m,
+                                             "loggp");
+    assert_true(r.seconds > 0 && r.seconds < 1);
+    simulate_result_clear(&r);
+    job_clear(&job);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +329,7 @@ int main(void)
         cmocka_unit_test(streams),
         cmocka_unit_test(beside_messages), cmocka_unit_test(results_and_rates),
         cmocka_unit_test(corners), cmocka_unit_test(exchange),
+        cmocka_unit_test(other_buffers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,12 +19,17 @@ static const double PAIR = 1e-9, BYTE = 1e-9;
 
 static struct surface_point point = { 1, 1, 1e-9 };
 static struct surface surfaces[] = {
-    { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point, 0, 0, 0 },
-    { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &point, 0, 0, 0 },
+    { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point, 0, 0, 0, 1,
+      1 },
+    { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &point, 0, 0, 0, 1,
+      1 },
     { "attend_backward", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point, 0,
-      0, 0 },
+      0, 0, 1, 1 },
 };
 static struct link_segment segments[2];
+static const struct links *with_links;  /* NULL: the machine's */
+static const int32_t *with_slots;
+static const struct jitter *with_jitter;
 
 static struct machine unit_machine(void)
 {
@@ -68,7 +73,9 @@ static struct simulate_result simulate_with(const struct job *job,
     struct error e = { 0 };
     struct simulate_result r;
     struct simulate_options o = { .network = network_find(network),
-                                  .kernel = "cpu", .record = 1 };
+                                  .kernel = "cpu", .record = 1,
+                                  .links = with_links, .slots = with_slots,
+                                  .jitter = with_jitter };
     struct plan *p = plan_create(job, strategy_find(strategy), with, ranks,
                                  &e);
     const struct schedule *s[RANKS];
@@ -86,11 +93,9 @@ static struct simulate_result simulate_with(const struct job *job,
     return r;
 }
 
-static struct simulate_result simulate_plan(const struct job *job,
-                                            const char *strategy,
-                                            enum layout layout, int32_t ranks,
-                                            const struct machine *m,
-                                            const char *network)
+static inline struct simulate_result simulate_plan(
+    const struct job *job, const char *strategy, enum layout layout,
+    int32_t ranks, const struct machine *m, const char *network)
 {
     struct strategy_options options = { .layout = layout, .block = 1 };
 

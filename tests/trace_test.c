@@ -19,6 +19,11 @@ static const char *kinds[] = { "attend", "send" };
 static const char *lanes[] = { "compute", "copy", "kv.send" };
 static const char *hosts[] = { "node0", "node1" };
 static const char *slots[] = { "CPUs 0-3", "0000:18:00.0 GPU-1" };
+static const char *places[] = { "spine.leaf1.node0", "" };
+static const struct trace_job job = {
+    .id = "12", .nodes = "node[0-1]", .tasks = "1(x2)",
+    .topology = "SwitchName=leaf1 Nodes=node[0-1]\n", .places = places
+};
 static const struct trace_clock clocks[] = { { 0, 0, 0 }, { 12.5, -3, 40 } };
 static struct op_record rank0[] = { { 0, 0, 0, -1, 0, 1e9 },
                                     { 1, 1, 0, 1, 4096, 0 },
@@ -65,7 +70,7 @@ static struct trace make_trace(int simulated)
         .command = "spar run x.yaml", .machine = "", .versions = "MPICH 4.0.2",
         .n_names = 5, .n_kinds = 2, .n_lanes = 3, .names = names,
         .kinds = kinds, .lanes = lanes, .ranks = 2, .hosts = hosts,
-        .slots = simulated ? NULL : slots,
+        .slots = simulated ? NULL : slots, .job = simulated ? NULL : &job,
         .clocks = clocks, .n_entries = 2, .entries = entries,
         .n_spans = simulated ? 4 : 9,
         .spans = simulated ? predicted_spans : measured_spans,
@@ -114,6 +119,9 @@ static void trace_round_trip(void **state)
     assert_int_equal(u->ranks, 2);
     assert_string_equal(u->hosts[1], "node1");
     assert_string_equal(u->slots[1], slots[1]);
+    assert_string_equal(u->job->nodes, job.nodes);
+    assert_string_equal(u->job->topology, job.topology);
+    assert_string_equal(u->job->places[1], places[1]);
     assert_memory_equal(u->clocks, clocks, sizeof clocks);
     assert_int_equal(u->n_spans, 9);
     assert_memory_equal(u->spans, measured_spans, sizeof measured_spans);
@@ -447,7 +455,8 @@ static void summary_numbers(void **state)
     assert_int_equal(trace_summary(path, 0, out, &e), 0);
     fclose(out);
     assert_text(text, "a.h5: measured, 2 ranks, 9 spans\n"
-                      "  rank 0 on CPUs 0-3 of node0\n"
+                      "  job 12: nodes node[0-1], tasks 1(x2)\n"
+                      "  rank 0 on CPUs 0-3 of node0, spine.leaf1.node0\n"
                       "  rank 1 on 0000:18:00.0 GPU-1 of node1\n");
     assert_text(text, "median 310 us of 3, traced 350 us");
     assert_text(text, "      0       4        6      200 us         30 us"
@@ -460,6 +469,8 @@ static void summary_numbers(void **state)
     assert_text(text, "\"last_op\": \"forward.step1\"");
     assert_text(text, "\"busy_s\": 0.0002,");
     assert_text(text, "\"slot\": \"0000:18:00.0 GPU-1\"");
+    assert_text(text, "\"nodes\": \"node[0-1]\"");
+    assert_text(text, "\"place\": \"spine.leaf1.node0\"");
     free(text);
     assert_int_equal(trace_summary(in_folder("none.h5"), 0, stdout, &e), -1);
     assert_text(e.text, "none.h5: No such file");

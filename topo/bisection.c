@@ -21,6 +21,9 @@ struct flow_net {
     int64_t *next;              /* the arc of v to try */
 };
 
+/* More than any link has: a cut through it is unknown. */
+static const double UNKNOWN = 1e24;
+
 static void add_arc(struct flow_net *f, int64_t arc, int32_t to, double left)
 {
     f->to[arc] = to;
@@ -53,7 +56,7 @@ static void net_init(struct flow_net *f, const struct graph *g)
     f->level = xcalloc(v, sizeof *f->level);
     f->queue = xcalloc(v, sizeof *f->queue);
     for (int32_t i = 0; i < 2 * g->n_edges; i++)
-        add_arc(f, i, link_to(g, i), link_bandwidth(g, i));
+        add_arc(f, i, link_to(g, i), fmin(link_bandwidth(g, i), UNKNOWN));
     for (int32_t i = 0; i < g->n_slots; i++) {
         int64_t arc = 2 * (g->n_edges + i);
         int upper = i >= g->n_slots / 2;
@@ -125,11 +128,11 @@ double graph_bisection(const struct graph *g)
         return 0;
     for (int32_t i = 0; i < 2 * g->n_edges; i++)
         least = fmin(least, link_bandwidth(g, i));
-    least *= 1e-9;              /* rounding is no capacity */
+    least = fmin(least, UNKNOWN) * 1e-9;        /* rounding is no capacity */
     net_init(&f, g);
     while (set_levels(&f, least))
         while ((sent = push(&f, f.source, INFINITY, least)) > 0)
             all += sent;
     net_clear(&f);
-    return all;
+    return all < UNKNOWN ? all : INFINITY;
 }

@@ -198,10 +198,12 @@ static int make_hosts(struct site *s)
     char name[24];
 
     for (int64_t k = 0; k < s->c->n_hosts; k++) {
+        const struct names *names = &s->c->hosts[k].names;
         s->h = &s->c->hosts[k];
         for (int64_t i = 0; i < s->h->count; i++) {
             snprintf(name, sizeof name, "%.15s%d", s->h->name, (int)i);
-            s->host = graph_host(s->g, name, (int32_t)k);
+            s->host = graph_host(s->g, i < names->n ? names->items[i] : name,
+                                 (int32_t)k);
             if (make_host(s) != 0)
                 return -1;
         }

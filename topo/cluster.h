@@ -7,6 +7,9 @@
 
 #include "base/yaml.h"
 #include "topo/graph.h"
+#include "topo/hostlist.h"
+
+#include <stdio.h>
 
 /* One direction of one link of a type. */
 struct cluster_link {
@@ -35,6 +38,7 @@ enum nvlink { NVLINK_NONE, NVLINK_PAIRS, NVLINK_MESH, NVLINK_SWITCH };
 struct cluster_host {
     char name[24];
     int64_t count;
+    struct names names;         /* of its hosts; none: name and number */
     int sockets;
     int cores, caches;          /* of a socket */
     int nvlink;                 /* enum nvlink */
@@ -68,6 +72,8 @@ extern const char *const nvlink_words[], *const fabric_words[];
 /* Of the node `map` of a machine file. 0, or -1 and *e; clear it either way. */
 int cluster_read(struct yaml *y, int map, struct cluster *c, struct error *e);
 void cluster_clear(struct cluster *c);
+/* `cluster:` of a machine file. */
+void cluster_write(const struct cluster *c, FILE *out);
 /* NULL and *e: something hangs on what is not there, a link is of a type that
  * has no bandwidth, a pair of slots has no way between. */
 struct graph *cluster_graph(const struct cluster *c, struct error *e);

@@ -20,43 +20,6 @@ const char *const fabric_words[] = {
     [FABRIC_TORUS] = "torus", NULL
 };
 
-#define AT(type, member) offsetof(struct cluster_##type, member)
-static const struct field link_rows[] = {
-    { "datasheet", FIELD_REAL, AT(link, datasheet), 0, "B/s", NULL },
-    { "usable", FIELD_REAL, AT(link, usable), 0, "B/s", NULL },
-    { "latency", FIELD_REAL, AT(link, latency), 0, "s", NULL },
-    { NULL, 0, 0, 0, NULL, NULL }
-};
-static const struct field switch_rows[] = {
-    { "name", FIELD_TEXT, AT(item, name), 24, NULL, NULL },
-    { "on", FIELD_TEXT, AT(item, on), 24, NULL, NULL },
-    { "usable", FIELD_REAL, AT(item, usable), 0, "B/s", NULL },
-    { NULL, 0, 0, 0, NULL, NULL }
-};
-static const struct field gpu_rows[] = {
-    { "on", FIELD_TEXT, AT(item, on), 24, NULL, NULL },
-    { "usable", FIELD_REAL, AT(item, usable), 0, "B/s", NULL },
-    { "count", FIELD_COUNT, AT(item, count), 0, NULL, NULL },
-    { NULL, 0, 0, 0, NULL, NULL }
-};
-static const struct field host_rows[] = {
-    { "name", FIELD_TEXT, AT(host, name), 16, NULL, NULL },
-    { "count", FIELD_COUNT, AT(host, count), 0, NULL, NULL },
-    { "sockets", FIELD_INT, AT(host, sockets), 0, NULL, NULL },
-    { "cores", FIELD_INT, AT(host, cores), 0, NULL, NULL },
-    { "caches", FIELD_INT, AT(host, caches), 0, NULL, NULL },
-    { "nvlink_hosts", FIELD_COUNT, AT(host, nvlink_hosts), 0, NULL, NULL },
-    { NULL, 0, 0, 0, NULL, NULL }
-};
-static const struct field fabric_rows[] = {
-    { "hosts_per_leaf", FIELD_COUNT, AT(fabric, hosts_per_leaf), 0, NULL,
-      NULL },
-    { "spines", FIELD_INT, AT(fabric, spines), 0, NULL, NULL },
-    { "taper", FIELD_REAL, AT(fabric, taper), 0, "1", NULL },
-    { NULL, 0, 0, 0, NULL, NULL }
-};
-#undef AT
-
 /* ---- Links --------------------------------------------------------------- */
 
 static int read_link(struct yaml *y, int map, const char *key,
@@ -68,7 +31,8 @@ static int read_link(struct yaml *y, int map, const char *key,
 
     *l = (struct cluster_link){ .given = 1 };
     machine_join(full, sizeof full, key, "duplex");
-    if (machine_read_fields(y, map, key, link_rows, no_fields, others, l, e)
+    if (machine_read_fields(y, map, key, cluster_link_fields, no_fields,
+                            others, l, e)
         || yaml_word(y, yaml_get(y, map, "duplex"), full, duplex, &l->half, e))
         return -1;
     if (!yaml_get(y, map, "usable"))
@@ -221,9 +185,9 @@ static int read_tree(struct yaml *y, int map, const char *key,
         const char *const *others;
         struct cluster_items *all;
     } lists[] = {
-        { "switches", switch_rows, none, &h->switches },
-        { "gpus", gpu_rows, none, &h->gpus },
-        { "nics", gpu_rows, rail, &h->nics },
+        { "switches", cluster_switch_fields, none, &h->switches },
+        { "gpus", cluster_gpu_fields, none, &h->gpus },
+        { "nics", cluster_gpu_fields, rail, &h->nics },
     };
     char full[96];
 
@@ -241,19 +205,46 @@ static int read_tree(struct yaml *y, int map, const char *key,
     return 0;
 }
 
+/* names, in Slurm's way, give the number, too. */
+static int read_names(struct yaml *y, int map, const char *key,
+                      struct cluster_host *h, struct error *e)
+{
+    int node = yaml_get(y, map, "names");
+    struct error why = { 0 };
+    char *list = NULL, full[160];
+
+    machine_join(full, sizeof full, key, "names");
+    int rc = yaml_string(y, node, full, &list, e);
+    if (rc == 0 && list && hostlist_expand(list, &h->names, &why) != 0)
+        rc = yaml_fail(y, node, full, e, "%s", why.text);
+    free(list);
+    if (rc != 0 || h->names.n == 0)
+        return rc;
+    if (yaml_get(y, map, "count") && h->count != h->names.n)
+        return yaml_fail(y, node, full, e, "of %d hosts, count is %d",
+                         (int)h->names.n, (int)h->count);
+    h->count = h->names.n;
+    for (int64_t i = 0; i < h->names.n; i++)
+        if (strlen(h->names.items[i]) >= sizeof ((struct graph_host *)0)->name)
+            return yaml_fail(y, node, full, e, "\"%s\" is too long",
+                             h->names.items[i]);
+    return 0;
+}
+
 static int read_host(struct yaml *y, int map, const char *key,
                      const struct cluster *c, struct cluster_host *h,
                      struct error *e)
 {
-    static const char *const others[] = { "nvlink", "switches", "gpus", "nics",
-                                          "links", NULL };
+    static const char *const others[] = { "names", "nvlink", "switches",
+                                          "gpus", "nics", "links", NULL };
     char full[160];
 
     *h = (struct cluster_host){ .name = "host", .count = 1,
                                 .nvlink_hosts = 1 };
     memcpy(h->links, c->links, sizeof h->links);
-    if (machine_read_fields(y, map, key, host_rows, no_fields, others, h,
-                            e) != 0)
+    if (machine_read_fields(y, map, key, cluster_host_fields, no_fields,
+                            others, h, e) != 0
+        || read_names(y, map, key, h, e) != 0)
         return -1;
     machine_join(full, sizeof full, key, "nvlink");
     if (yaml_word(y, yaml_get(y, map, "nvlink"), full, nvlink_words,
@@ -307,8 +298,8 @@ static int read_fabric(struct yaml *y, int map, struct cluster *c,
                                   .size = { 1, 1, 1 } };
     if (yaml_is_null(y, map))
         return 0;
-    if (machine_read_fields(y, map, "cluster.fabric", fabric_rows, no_fields,
-                            others, f, e)
+    if (machine_read_fields(y, map, "cluster.fabric", cluster_fabric_fields,
+                            no_fields, others, f, e)
         || machine_need(y, map, "cluster.fabric", "kind", e)
         || yaml_word(y, yaml_get(y, map, "kind"), "cluster.fabric.kind",
                      fabric_words, &f->kind, e))
@@ -369,6 +360,7 @@ void cluster_clear(struct cluster *c)
         free(c->hosts[i].switches.items);
         free(c->hosts[i].gpus.items);
         free(c->hosts[i].nics.items);
+        names_clear(&c->hosts[i].names);
     }
     free(c->hosts);
 }

@@ -9,10 +9,11 @@
 #include <stdio.h>
 
 struct drawing {
-    const char *name;           /* of the machine */
-    const char *processor;      /* "" unknown */
-    struct graph *g;            /* frozen */
+    struct graph *g;            /* frozen, with a name */
     const struct survey *survey;
+    /* What links carry, B by graph_resource(), and what that is; NULL. */
+    const double *bytes;
+    const char *traffic;
 };
 
 /* Tree, link types, classes, the matrix of small machines, bisection, lints. */
@@ -26,7 +27,11 @@ void draw_svg(const struct drawing *d, FILE *out);
 int draw_shows(const struct graph *g, int32_t vertex);
 /* Those left out. */
 int64_t draw_left_out(const struct graph *g);
-/* "450 GB/s", the slower direction. */
+/* "450 GB/s", or "unknown"; of an edge, the slower direction. */
+const char *draw_bandwidth(double bandwidth, char *text, size_t size);
 const char *draw_rate(const struct edge *edge, char *text, size_t size);
+/* Bytes over an edge: of its direction that carries more; of all edges. */
+double draw_load(const struct drawing *d, int64_t edge);
+double draw_most(const struct drawing *d);
 
 #endif

@@ -6,6 +6,7 @@
 #include "topo/draw.h"
 
 #include "base/json.h"
+#include "base/units.h"
 
 #include <math.h>
 
@@ -13,7 +14,7 @@
 
 static void json_vertices(struct json *j, const struct graph *g)
 {
-    char name[64];
+    char name[GRAPH_NAME];
 
     json_array(j, "vertices");
     for (int32_t i = 0; i < g->n_vertices; i++) {
@@ -34,8 +35,10 @@ static void json_vertices(struct json *j, const struct graph *g)
     json_end(j);
 }
 
-static void json_edges(struct json *j, const struct graph *g)
+static void json_edges(struct json *j, const struct drawing *d)
 {
+    const struct graph *g = d->g;
+
     json_array(j, "edges");
     for (int64_t i = 0; i < g->n_edges; i++) {
         const struct edge *edge = &g->edges[i];
@@ -48,6 +51,9 @@ static void json_edges(struct json *j, const struct graph *g)
         json_real(j, "bandwidth_back", edge->bandwidth[1]);
         json_real(j, "latency", edge->latency);
         json_text(j, "duplex", edge->half ? "half" : "full");
+        for (int k = 0; d->bytes && k < 2; k++)
+            json_real(j, k ? "bytes_back" : "bytes",
+                      d->bytes[graph_resource(g, (int32_t)(2 * i + k))]);
         json_end(j);
     }
     json_end(j);
@@ -113,12 +119,14 @@ void draw_json(const struct drawing *d, FILE *out)
 
     json_begin(&j, out);
     json_object(&j, NULL);
-    json_text(&j, "machine", d->name);
-    json_text(&j, "processor", d->processor);
+    json_text(&j, "machine", d->g->name);
+    json_text(&j, "about", d->g->about);
+    if (d->bytes)
+        json_text(&j, "traffic", d->traffic);
     json_int(&j, "hosts", d->g->n_hosts);
     json_int(&j, "slots", d->g->n_slots);
     json_vertices(&j, d->g);
-    json_edges(&j, d->g);
+    json_edges(&j, d);
     json_classes(&j, d->survey);
     json_matrix(&j, d->g);
     json_real(&j, "bisection", d->survey->bisection);
@@ -130,7 +138,7 @@ void draw_json(const struct drawing *d, FILE *out)
     putc('\n', out);
 }
 
-/* ---- What pictures show --------------------------------------------------- */
+/* ---- What pictures show ------------------------------------------------- */
 
 enum { SHOWN_HOSTS = 4 };
 
@@ -144,7 +152,7 @@ int64_t draw_left_out(const struct graph *g)
     return max64(0, g->n_hosts - SHOWN_HOSTS);
 }
 
-/* ---- Graphviz -------------------------------------------------------------- */
+/* ---- Graphviz ----------------------------------------------------------- */
 
 static void dot_text(FILE *out, const char *s)
 {
@@ -171,13 +179,27 @@ static void dot_vertex(const struct graph *g, FILE *out, int32_t v)
     fputs("];\n", out);
 }
 
+/* The rate, or what is carried, and the wider the more. */
+static void dot_edge(const struct drawing *d, FILE *out, int64_t i)
+{
+    const struct edge *edge = &d->g->edges[i];
+    char text[32];
+
+    fprintf(out, "  v%d -- v%d [label=\"%s\"", edge->end[0], edge->end[1],
+            d->bytes ? quantity_print(draw_load(d, i), "B", text, sizeof text)
+            : draw_rate(edge, text, sizeof text));
+    if (d->bytes)
+        fprintf(out, ", penwidth=%.1f",
+                0.5 + 6 * draw_load(d, i) / fmax(1, draw_most(d)));
+    fputs("];\n", out);
+}
+
 void draw_dot(const struct drawing *d, FILE *out)
 {
     const struct graph *g = d->g;
-    char rate[32];
 
     fputs("graph ", out);
-    dot_text(out, d->name);
+    dot_text(out, g->name);
     fputs(" {\n", out);
     if (draw_left_out(g) > 0)
         fprintf(out, "  label=\"%d more hosts are not shown\";\n",
@@ -198,8 +220,7 @@ void draw_dot(const struct drawing *d, FILE *out)
     for (int64_t i = 0; i < g->n_edges; i++) {
         const struct edge *edge = &g->edges[i];
         if (draw_shows(g, edge->end[0]) && draw_shows(g, edge->end[1]))
-            fprintf(out, "  v%d -- v%d [label=\"%s\"];\n", edge->end[0],
-                    edge->end[1], draw_rate(edge, rate, sizeof rate));
+            dot_edge(d, out, i);
     }
     fputs("}\n", out);
 }

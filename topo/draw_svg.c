@@ -6,6 +6,8 @@
 
 #include "topo/draw.h"
 
+#include "base/units.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -13,7 +15,9 @@ enum { BOX_W = 62, BOX_H = 22, CELL = 72, ROW = 64, MARGIN = 20, ROWS = 128 };
 
 struct layout {
     const struct graph *g;
+    const struct drawing *d;
     FILE *out;
+    double most;                /* B of a link; 0: nothing is carried */
     int32_t *row;               /* [vertices]; -1: not shown */
     double *x;                  /* [vertices] of the centre */
     int line[ROWS];             /* of a row, among those that are not empty */
@@ -42,7 +46,7 @@ static int depth_of(const struct graph *g, int32_t v)
     return depth;
 }
 
-/* Switches by level, the highest first, then the host's own; NVSwitches last. */
+/* Switches by level, the highest first, then the host's; NVSwitches last. */
 static int32_t row_of(const struct graph *g, int32_t v)
 {
     enum { HOST = 8, DEEPEST = ROWS - 3 };
@@ -116,8 +120,35 @@ static double y_of(const struct layout *l, int32_t v)
 
 /* ---- Drawing ------------------------------------------------------------- */
 
-static void draw_edge(const struct layout *l, const struct edge *edge)
+/* By what is carried, else by the order of magnitude; 4 of what is unknown. */
+static double stroke(const struct layout *l, int64_t i)
 {
+    const struct edge *edge = &l->g->edges[i];
+
+    if (l->d->bytes)
+        return 0.5 + 7 * draw_load(l->d, i) / fmax(1, l->most);
+    return 0.5 + fmin(4, fmax(0, log10(edge->bandwidth[0] / 1e9)));
+}
+
+/* What a network interface carries, below its box. */
+static void draw_label(const struct layout *l, int64_t i)
+{
+    const struct edge *edge = &l->g->edges[i];
+    int k = l->g->vertices[edge->end[1]].kind == VERTEX_NIC;
+    char bytes[32];
+
+    if (!l->d->bytes || edge->type != EDGE_NETWORK)
+        return;
+    fprintf(l->out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"9\">%s"
+            "</text>\n", l->x[edge->end[k]] + 6,
+            y_of(l, edge->end[k]) + BOX_H / 2.0 + 10,
+            quantity_print(draw_load(l->d, i), "B", bytes, sizeof bytes));
+}
+
+static void draw_edge(const struct layout *l, int64_t i)
+{
+    const struct edge *edge = &l->g->edges[i];
+
     static const char *const colours[] = {
         [EDGE_NVLINK] = "#5a9e1f", [EDGE_CACHE] = "#888888",
         [EDGE_MEMORY] = "#888888", [EDGE_PCIE] = "#2b6cb0",
@@ -125,7 +156,7 @@ static void draw_edge(const struct layout *l, const struct edge *edge)
         [EDGE_FABRIC] = "#6b46c1"
     };
     int32_t a = edge->end[0], b = edge->end[1];
-    char rate[32];
+    char text[32];
 
     if (l->row[a] < 0 || l->row[b] < 0)
         return;
@@ -135,14 +166,16 @@ static void draw_edge(const struct layout *l, const struct edge *edge)
             "stroke=\"%s\" stroke-width=\"%.1f\"><title>%s %s</title></path>\n",
             l->x[a], y_of(l, a), (l->x[a] + l->x[b]) / 2,
             (y_of(l, a) + y_of(l, b)) / 2 + bend, l->x[b], y_of(l, b),
-            colours[edge->type], 0.5 + fmax(0, log10(edge->bandwidth[0] / 1e9)),
-            edge_names[edge->type], draw_rate(edge, rate, sizeof rate));
+            colours[edge->type], stroke(l, i), edge_names[edge->type],
+            l->d->bytes
+            ? quantity_print(draw_load(l->d, i), "B", text, sizeof text)
+            : draw_rate(edge, text, sizeof text));
 }
 
 static void draw_box(const struct layout *l, int32_t v)
 {
     const struct vertex *x = &l->g->vertices[v];
-    char name[64];
+    char name[GRAPH_NAME];
 
     if (l->row[v] < 0)
         return;
@@ -160,7 +193,8 @@ static void draw_box(const struct layout *l, int32_t v)
 void draw_svg(const struct drawing *d, FILE *out)
 {
     size_t n = (size_t)d->g->n_vertices + 1;
-    struct layout l = { .g = d->g, .out = out,
+    struct layout l = { .g = d->g, .d = d, .out = out,
+                        .most = d->bytes ? draw_most(d) : 0,
                         .row = xcalloc(n, sizeof *l.row),
                         .x = xcalloc(n, sizeof *l.x) };
 
@@ -171,15 +205,21 @@ void draw_svg(const struct drawing *d, FILE *out)
             "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n"
             "<text x=\"%d\" y=\"%d\" font-size=\"14\">", l.width, height,
             MARGIN, MARGIN);
-    put_escaped(out, d->name);
+    put_escaped(out, d->g->name);
+    if (d->bytes)
+        fprintf(out, ", %s", d->traffic);
     if (draw_left_out(d->g) > 0)
         fprintf(out, " (%d more hosts are not shown)",
                 (int)draw_left_out(d->g));
     fputs("</text>\n", out);
     for (int64_t i = 0; i < d->g->n_edges; i++)
-        draw_edge(&l, &d->g->edges[i]);
+        draw_edge(&l, i);
     for (int32_t v = 0; v < d->g->n_vertices; v++)
         draw_box(&l, v);
+    for (int64_t i = 0; i < d->g->n_edges; i++)
+        if (l.row[d->g->edges[i].end[0]] >= 0
+            && l.row[d->g->edges[i].end[1]] >= 0)
+            draw_label(&l, i);
     fputs("</svg>\n", out);
     free(l.row);
     free(l.x);

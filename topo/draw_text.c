@@ -10,10 +10,33 @@
 #include <math.h>
 #include <string.h>
 
+const char *draw_bandwidth(double bandwidth, char *text, size_t size)
+{
+    if (isfinite(bandwidth))
+        return quantity_print(bandwidth, "B/s", text, size);
+    snprintf(text, size, "unknown");
+    return text;
+}
+
 const char *draw_rate(const struct edge *edge, char *text, size_t size)
 {
-    return quantity_print(fmin(edge->bandwidth[0], edge->bandwidth[1]), "B/s",
-                          text, size);
+    return draw_bandwidth(fmin(edge->bandwidth[0], edge->bandwidth[1]), text,
+                          size);
+}
+
+double draw_load(const struct drawing *d, int64_t edge)
+{
+    return fmax(d->bytes[graph_resource(d->g, (int32_t)(2 * edge))],
+                d->bytes[graph_resource(d->g, (int32_t)(2 * edge + 1))]);
+}
+
+double draw_most(const struct drawing *d)
+{
+    double most = 0;
+
+    for (int64_t i = 0; i < d->g->n_edges; i++)
+        most = fmax(most, draw_load(d, i));
+    return most;
 }
 
 /* ---- Tree ---------------------------------------------------------------- */
@@ -119,8 +142,13 @@ static const char *range(double low, double high, const char *unit, char *text,
 {
     char a[32], b[32];
 
-    quantity_print(low, unit, a, sizeof a);
-    quantity_print(high, unit, b, sizeof b);
+    if (*unit == 'B') {
+        draw_bandwidth(low, a, sizeof a);
+        draw_bandwidth(high, b, sizeof b);
+    } else {
+        quantity_print(low, unit, a, sizeof a);
+        quantity_print(high, unit, b, sizeof b);
+    }
     if (strcmp(a, b) == 0)
         snprintf(text, size, "%s", a);
     else
@@ -178,27 +206,39 @@ static void print_classes(const struct drawing *d, FILE *out)
                 "kind)\n", (int)s->from);
 }
 
-/* GB/s above, us below the name of the class. */
+static int is_known(const struct survey *s)
+{
+    for (int c = 0; c < ROUTE_CLASSES; c++)
+        if (s->classes[c].pairs && isfinite(s->classes[c].slowest))
+            return 1;
+    return 0;
+}
+
+/* The class, below it GB/s and us where bandwidths are known. */
 static void print_matrix(const struct drawing *d, FILE *out)
 {
     enum { MOST = 16 };
     int32_t n = d->g->n_slots;
+    int lines = is_known(d->survey) ? 3 : 1;
 
     if (n > MOST || n < 2)
         return;
-    fputs("\nclass, GB/s, us from slot to slot\n    ", out);
+    fprintf(out, "\nclass%s from slot to slot\n    ",
+            lines > 1 ? ", GB/s, us" : "");
     for (int32_t b = 0; b < n; b++)
         fprintf(out, " %7d", b);
     putc('\n', out);
     for (int32_t a = 0; a < n; a++)
-        for (int line = 0; line < 3; line++) {
+        for (int line = 0; line < lines; line++) {
             fprintf(out, line ? "    " : "%3d ", a);
             for (int32_t b = 0; b < n; b++) {
                 struct route r;
                 if (a == b || graph_route(d->g, a, b, &r) != 0)
-                    fprintf(out, " %7s", line ? "" : "-");
+                    fputs("       -", out);
                 else if (line == 0)
                     fprintf(out, " %7s", class_names[r.class]);
+                else if (line == 1 && !isfinite(r.bandwidth))
+                    fprintf(out, " %7s", "?");
                 else
                     fprintf(out, " %7.4g", line == 1 ? r.bandwidth / 1e9
                             : r.latency * 1e6);
@@ -207,25 +247,96 @@ static void print_matrix(const struct drawing *d, FILE *out)
         }
 }
 
+/* ---- Traffic ------------------------------------------------------------- */
+
+/* Bytes of an edge from its ends: of a network interface, out and in. */
+static void print_bytes(const struct drawing *d, FILE *out, int64_t edge)
+{
+    const struct edge *x = &d->g->edges[edge];
+    int out_of = d->g->vertices[x->end[1]].kind == VERTEX_NIC;
+    char a[32], b[32];
+    double ways[2];
+
+    for (int k = 0; k < 2; k++)
+        ways[k] = d->bytes[graph_resource(d->g, (int32_t)(2 * edge + k))];
+    quantity_print(ways[out_of], "B", a, sizeof a);
+    quantity_print(ways[!out_of], "B", b, sizeof b);
+    if (strcmp(a, b) == 0)
+        fprintf(out, "  %s", a);
+    else
+        fprintf(out, "  %s/%s", a, b);
+}
+
+/* Each host's network interfaces in a line. */
+static void print_interfaces(const struct drawing *d, FILE *out)
+{
+    const struct graph *g = d->g;
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < g->n_edges; i++)
+        n += g->edges[i].type == EDGE_NETWORK;
+    if (n > 0)
+        fputs("network interfaces, out/in where these differ:\n", out);
+    for (int32_t h = 0; h < g->n_hosts; h++) {
+        int any = 0;
+        for (int64_t i = 0; i < g->n_edges; i++) {
+            const struct edge *x = &g->edges[i];
+            if (x->type != EDGE_NETWORK || (g->vertices[x->end[0]].host != h
+                                            && g->vertices[x->end[1]].host
+                                            != h))
+                continue;
+            if (!any++)
+                fprintf(out, "  %-8s", g->hosts[h].name);
+            print_bytes(d, out, i);
+        }
+        if (any)
+            putc('\n', out);
+    }
+}
+
+static void print_traffic(const struct drawing *d, FILE *out)
+{
+    fprintf(out, "\n%-9s %12s %12s %12s  of links, the busier direction: %s\n",
+            "traffic", "all", "mean", "most", d->traffic);
+    for (int t = 0; t < EDGE_TYPES; t++) {
+        double sum = 0, most = 0;
+        int64_t n = 0;
+        char a[32], b[32], c[32];
+        for (int64_t i = 0; i < d->g->n_edges; i++)
+            if ((int)d->g->edges[i].type == t) {
+                sum += draw_load(d, i);
+                most = fmax(most, draw_load(d, i));
+                n++;
+            }
+        if (n > 0)
+            fprintf(out, "%-9s %12s %12s %12s\n", edge_names[t],
+                    quantity_print(sum, "B", a, sizeof a),
+                    quantity_print(sum / (double)n, "B", b, sizeof b),
+                    quantity_print(most, "B", c, sizeof c));
+    }
+    print_interfaces(d, out);
+}
+
 void draw_text(const struct drawing *d, FILE *out)
 {
     const struct survey *s = d->survey;
     char rate[32];
 
-    fprintf(out, "%s", d->name);
-    if (*d->processor)
-        fprintf(out, ": %s", d->processor);
+    fprintf(out, "%s", d->g->name);
+    if (*d->g->about)
+        fprintf(out, ": %s", d->g->about);
     fprintf(out, "; %d slots on %d host%s\n\n", d->g->n_slots,
             (int)d->g->n_hosts, d->g->n_hosts == 1 ? "" : "s");
     print_hosts(d->g, out);
     print_fabric(d->g, out);
     print_links(d->g, out);
+    if (d->bytes)
+        print_traffic(d, out);
     print_classes(d, out);
     print_matrix(d, out);
     if (d->g->n_slots > 1)
         fprintf(out, "\nbisection: %s one way, from slots 0 .. %d to the "
-                "others\n", quantity_print(s->bisection, "B/s", rate,
-                                           sizeof rate),
+                "others\n", draw_bandwidth(s->bisection, rate, sizeof rate),
                 d->g->n_slots / 2 - 1);
     for (int64_t i = 0; i < s->n_lints; i++)
         fprintf(out, "%slint: %s\n", i ? "" : "\n", s->lints[i]);

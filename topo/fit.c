@@ -3,7 +3,7 @@
  * Models from measured points. */
 #include <config.h>
 
-#include "topo/machine.h"
+#include "topo/estimate.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -74,10 +74,27 @@ static double fit_split(const struct link_point *p, int64_t from, int64_t n,
     return best;
 }
 
+void segments_fit(struct link *l, const struct link_point *p, int64_t n,
+                  int count)
+{
+    struct link_segment best[MOST_SEGMENTS];
+    int64_t first[MOST_SEGMENTS];
+
+    count = n < (int64_t)count * LEAST_POINTS ? 1 : count;
+    fit_split(p, 0, n, count, best, first);
+    l->n = count;
+    l->segments = xrealloc(l->segments, (size_t)count * sizeof *l->segments);
+    for (int i = 0; i < count; i++) {
+        l->segments[i] = best[i];
+        l->segments[i].from = i ? p[first[i]].bytes : 0;
+        l->segments[i].to = i + 1 < count ? p[first[i + 1]].bytes : INT64_MAX;
+    }
+}
+
 void link_fit(struct link *l, const struct link_point *p, int64_t n)
 {
-    struct link_segment best[MOST_SEGMENTS], now[MOST_SEGMENTS];
-    int64_t first[MOST_SEGMENTS], at[MOST_SEGMENTS];
+    struct link_segment now[MOST_SEGMENTS];
+    int64_t at[MOST_SEGMENTS];
     double least = INFINITY;
     int count = 1;
 
@@ -88,36 +105,45 @@ void link_fit(struct link *l, const struct link_point *p, int64_t n)
             continue;
         least = squares;
         count = k;
-        for (int i = 0; i < k; i++) {
-            best[i] = now[i];
-            first[i] = at[i];
-        }
     }
-    l->n = count;
-    l->segments = xrealloc(l->segments, (size_t)count * sizeof *l->segments);
-    for (int i = 0; i < count; i++) {
-        l->segments[i] = best[i];
-        l->segments[i].from = i ? p[first[i]].bytes : 0;
-        l->segments[i].to = i + 1 < count ? p[first[i + 1]].bytes : INT64_MAX;
-    }
+    segments_fit(l, p, n, count);
 }
 
 /* ---- Surfaces ----------------------------------------------------------- */
 
-/* Relative error at x of the line through a and b, all logarithmic. */
-static double between(double xa, double a, double x, double t, double xb,
-                      double b)
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double quantile_of(double *values, int64_t n, double q)
+{
+    if (n < 1)
+        return NAN;
+    qsort(values, (size_t)n, sizeof *values, by_value);
+    double at = q * (double)(n - 1);
+    int64_t i = (int64_t)at;
+    double above = values[min64(i + 1, n - 1)];
+    return values[i] + (at - (double)i) * (above - values[i]);
+}
+
+/* Measured / what the line through a and b says at x, all logarithmic. */
+static double beside(double xa, double a, double x, double t, double xb,
+                     double b)
 {
     double w = log(x / xa) / log(xb / xa);
 
-    return fabs(exp((1 - w) * log(a) + w * log(b)) / t - 1);
+    return t / exp((1 - w) * log(a) + w * log(b));
 }
 
-double surface_cross_error(const struct surface *s)
+/* Of each point that has neighbours on both sides, from these alone; ratios
+ * into out[2 n]. Returns how many. */
+static int64_t left_out(const struct surface *s, double *out)
 {
     const struct surface_point *p = s->points;
     int64_t width = 1, count = 0;
-    double sum = 0;
 
     while (width < s->n && p[width].q == p[0].q)
         width++;
@@ -125,16 +151,44 @@ double surface_cross_error(const struct surface *s)
     for (int64_t i = 0; i < s->n; i++) {
         if (i >= width && i + width < s->n) {
             const struct surface_point *a = &p[i - width], *b = &p[i + width];
-            sum += between((double)a->q, a->seconds, (double)p[i].q,
-                           p[i].seconds, (double)b->q, b->seconds);
-            count++;
+            out[count++] = beside((double)a->q, a->seconds, (double)p[i].q,
+                                  p[i].seconds, (double)b->q, b->seconds);
         }
-        if (i % width > 0 && i % width + 1 < width) {
-            sum += between((double)p[i - 1].k, p[i - 1].seconds,
-                           (double)p[i].k, p[i].seconds, (double)p[i + 1].k,
-                           p[i + 1].seconds);
-            count++;
-        }
+        if (i % width > 0 && i % width + 1 < width)
+            out[count++] = beside((double)p[i - 1].k, p[i - 1].seconds,
+                                  (double)p[i].k, p[i].seconds,
+                                  (double)p[i + 1].k, p[i + 1].seconds);
     }
-    return count ? sum / (double)count : NAN;
+    return count;
+}
+
+double surface_cross_error(const struct surface *s)
+{
+    double *ratio = xcalloc((size_t)(2 * s->n), sizeof *ratio), sum = 0;
+    int64_t n = left_out(s, ratio);
+
+    for (int64_t i = 0; i < n; i++)
+        sum += fabs(1 / ratio[i] - 1);
+    free(ratio);
+    return n ? sum / (double)n : NAN;
+}
+
+void surface_residuals(const struct surface *s, double *low, double *high)
+{
+    double *ratio = xcalloc((size_t)(2 * s->n), sizeof *ratio);
+    int64_t n = left_out(s, ratio);
+
+    /* Too few points to tell: one version of a GPU's kernel is some 10 % from
+     * another. */
+    *low = s->heads ? 0.9 : 1;
+    *high = s->heads ? 1.1 : 1;
+    /* Neighbours twice as far away err to one side more than those of other
+     * points do: how far counts, not where to. */
+    if (n >= 3) {
+        *high = fmax(1 / quantile_of(ratio, n, 0.1),
+                     quantile_of(ratio, n, 0.9));
+        *high = fmax(*high, 1);
+        *low = 1 / *high;
+    }
+    free(ratio);
 }

@@ -117,7 +117,7 @@ static int32_t number_slots(struct graph *g, enum vertex_kind kind)
 static int check_pair(struct graph *g, int32_t a, int32_t b, struct error *e)
 {
     struct route r;
-    char from[64], to[64];
+    char from[GRAPH_NAME], to[GRAPH_NAME];
 
     if (graph_route(g, a, b, &r) == 0 && graph_route(g, b, a, &r) == 0)
         return 0;
@@ -157,6 +157,15 @@ int graph_freeze(struct graph *g, struct error *e)
         return fail_usage(e, "no slot: hosts have neither gpus nor cores");
     g->paths = paths_create(g);
     return check_routes(g, e);
+}
+
+void graph_scale(struct graph *g, enum edge_type type, double factor)
+{
+    for (int64_t i = 0; i < g->n_edges; i++)
+        for (int k = 0; g->edges[i].type == type && k < 2; k++)
+            g->edges[i].bandwidth[k] *= factor;
+    paths_destroy(g->paths, g);
+    g->paths = paths_create(g);
 }
 
 double route_seconds(const struct route *r, int64_t bytes)

@@ -41,8 +41,9 @@ struct vertex {
     /* Traffic leaves a switch by all equally good ways, by destination; else by
      * the first of them (dimension order). */
     int8_t spreads;
-    char name[23];
+    char name[31];
 };
+enum { GRAPH_NAME = 80 };       /* room for the name of a vertex, host first */
 
 /* One link or several side by side. */
 struct edge {
@@ -50,7 +51,8 @@ struct edge {
     enum edge_type type;
     int half;                   /* half duplex: both directions share it */
     double datasheet;           /* B/s, one direction; 0: unknown */
-    double bandwidth[2];        /* B/s that can be had, from end[0], end[1] */
+    double bandwidth[2];        /* B/s that can be had, from end[0], end[1];
+                                   INFINITY: unknown */
     double latency;             /* s */
 };
 
@@ -59,18 +61,21 @@ enum { ROUTE_LONGEST = 128 };
 struct route {
     enum route_class class;
     double latency;             /* s, start-up of its class included */
-    double bandwidth;           /* B/s of the narrowest link; INFINITY: self */
+    double bandwidth;           /* B/s of the narrowest link; INFINITY: self, or
+                                   nothing is known */
     int32_t n;
     int32_t links[ROUTE_LONGEST];
 };
 
 struct graph_host {
-    char name[24];
+    char name[40];
     int32_t first, vertices;    /* numbers of its vertices */
     int32_t kind;               /* hosts of the same kind are alike */
 };
 
 struct graph {
+    char name[64];              /* of the machine, "" unknown */
+    char about[96];             /* what it is; "" unknown */
     int64_t n_vertices, vertices_cap, n_edges, edges_cap, n_hosts, hosts_cap;
     struct vertex *vertices;
     struct edge *edges;
@@ -99,6 +104,8 @@ int32_t graph_edge(struct graph *g, int32_t a, int32_t b,
  * vertices and get ready for routes.  -1 and *e (usage): no slot, or a pair
  * between which there is no way. */
 int graph_freeze(struct graph *g, struct error *e);
+/* Of a frozen graph: the bandwidth of all links of a type; routes follow. */
+void graph_scale(struct graph *g, enum edge_type type, double factor);
 
 /* ---- Asking a frozen graph ----------------------------------------------- */
 

@@ -3,7 +3,10 @@
  * What a machine answers: seconds of a block, seconds of a message. */
 #include <config.h>
 
-#include "topo/machine.h"
+#include "topo/cluster.h"
+#include "topo/collective.h"
+#include "topo/estimate.h"
+#include "topo/machine_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -38,14 +41,21 @@ void machine_destroy(struct machine *m)
     for (int64_t i = 0; i < m->n_copies; i++)
         free(m->copies[i].points);
     free(m->copies);
+    machine_drop_collectives(m);
     free(m->link.segments);
+    for (int i = 0; i < ROUTE_CLASSES; i++)
+        free(m->classes[i].segments);
+    free(m->contention);
+    if (m->cluster)
+        cluster_clear(m->cluster);
+    free(m->cluster);
     graph_destroy(m->graph);
     free(m->versions);
     free(m->created);
     free(m);
 }
 
-static double block_pairs(enum block_kind block, int64_t q, int64_t k)
+double block_pairs(enum block_kind block, int64_t q, int64_t k)
 {
     int64_t rows = min64(q, k);         /* that see some key but not all */
 
@@ -98,13 +108,13 @@ static double locate(const struct surface_point *p, int64_t n, int64_t step,
 #undef AXIS
 }
 
-static double blend(double a, double b, double weight)
+double log_blend(double a, double b, double weight)
 {
     return weight > 0 ? exp((1 - weight) * log(a) + weight * log(b)) : a;
 }
 
 /* Squares: causal blocks, and full ones that were measured so. */
-static int squares_only(const struct surface *s)
+int surface_squares_only(const struct surface *s)
 {
     return s->block == BLOCK_CAUSAL
         || (s->n > 1 && s->points[0].q == s->points[0].k
@@ -117,7 +127,7 @@ static double square_seconds(const struct surface *s, int64_t n)
     int64_t i;
     double w = locate(s->points, s->n, 1, 0, n, &i);
 
-    return w > 0 ? blend(s->points[i].seconds, s->points[i + 1].seconds, w)
+    return w > 0 ? log_blend(s->points[i].seconds, s->points[i + 1].seconds, w)
                  : s->points[i].seconds;
 }
 
@@ -131,7 +141,7 @@ static double row_value(const struct surface *s, const struct surface_point *p,
     for (int i = 0; i < (weight > 0 ? 2 : 1); i++)
         value[i] = p[i].seconds / (s->block == BLOCK_CORNER
                                    ? block_pairs(s->block, p[i].q, p[i].k) : 1);
-    return blend(value[0], value[1], weight);
+    return log_blend(value[0], value[1], weight);
 }
 
 static double grid_seconds(const struct surface *s, int64_t q, int64_t k)
@@ -143,7 +153,7 @@ static double grid_seconds(const struct surface *s, int64_t q, int64_t k)
     double value = row_value(s, at, w);
 
     if (v > 0)
-        value = blend(value, row_value(s, at + width, w), v);
+        value = log_blend(value, row_value(s, at + width, w), v);
     return s->block == BLOCK_CORNER ? value * block_pairs(s->block, q, k)
                                     : value;
 }
@@ -157,7 +167,7 @@ double surface_seconds(const struct surface *s, int64_t q, int64_t k)
 
     if (s->block == BLOCK_CAUSAL)
         k = q;
-    if (squares_only(s)) {      /* as good as the square of its area */
+    if (surface_squares_only(s)) {      /* as good as the square of its area */
         q_in = llround(sqrt((double)q * (double)k));
         q_in = k_in = min64(max64(q_in, first->q), last->q);
         seconds = square_seconds(s, q_in);
@@ -169,88 +179,6 @@ double surface_seconds(const struct surface *s, int64_t q, int64_t k)
     return q_in == q && k_in == k ? seconds
         : seconds * block_pairs(s->block, q, k)
             / block_pairs(s->block, q_in, k_in);
-}
-
-/* ---- Choice of the surface ---------------------------------------------- */
-
-static int any_kernel(const char *kernel)
-{
-    return kernel == NULL || *kernel == '\0' || strcmp(kernel, "auto") == 0;
-}
-
-/* Flop per pair, up to a factor: what time grows with. */
-static double pair_work(const char *op, int64_t head_dim, int64_t value_dim)
-{
-    return strcmp(op, "attend") == 0 ? 2.0 * (double)(head_dim + value_dim)
-        : 6.0 * (double)head_dim + 4.0 * (double)value_dim;
-}
-
-static double log_distance(double a, double b)
-{
-    return fabs(log2(a / b));
-}
-
-const struct surface *machine_surface(const struct machine *m, const char *op,
-                                      const char *kernel,
-                                      const struct block_shape *x,
-                                      enum block_kind block)
-{
-    const struct surface *best = NULL;
-    double shortest = INFINITY;
-
-    for (int64_t i = 0; i < m->n_surfaces; i++) {
-        const struct surface *s = &m->surfaces[i];
-        if (s->block != block || strcmp(s->op, op) != 0)
-            continue;
-        if (any_kernel(kernel))
-            kernel = s->kernel;
-        if (strcmp(s->kernel, kernel) != 0)
-            continue;
-        double d = 100.0 * (s->dtype != x->dtype)
-            + 10 * log_distance(pair_work(op, x->head_dim, x->value_dim),
-                                pair_work(op, s->head_dim, s->value_dim))
-            + log_distance((double)x->group, (double)s->group);
-        if (s->heads)
-            d += log_distance((double)x->heads, (double)s->heads);
-        if (d < shortest) {
-            shortest = d;
-            best = s;
-        }
-    }
-    return best;
-}
-
-int machine_has_surface(const struct machine *m, const char *op,
-                        const char *kernel, struct error *e)
-{
-    const struct block_shape any = { DTYPE_FP32, 64, 64, 1, 1 };
-
-    if (machine_surface(m, op, kernel, &any, BLOCK_FULL))
-        return 0;
-    if (any_kernel(kernel))
-        return fail(e, "machine %s: no surface of %s", m->name, op);
-    return fail(e, "machine %s: no surface of %s for kernel %s", m->name, op,
-                kernel);
-}
-
-double machine_block_seconds(const struct machine *m, const char *op,
-                             const char *kernel, const struct block_shape *x,
-                             enum block_kind block, int64_t q, int64_t k)
-{
-    if (q <= 0 || k <= 0)
-        return 0;
-    const struct surface *s = machine_surface(m, op, kernel, x, block);
-    double pairs = 1;
-    if (s == NULL && block != BLOCK_FULL) {
-        /* Nothing measured: the rate of a full block. */
-        s = machine_surface(m, op, kernel, x, BLOCK_FULL);
-        pairs = block_pairs(block, q, k) / block_pairs(BLOCK_FULL, q, k);
-    }
-    if (s == NULL)
-        return 0;
-    return surface_seconds(s, q, k) * pairs
-        * pair_work(op, x->head_dim, x->value_dim)
-        / pair_work(op, s->head_dim, s->value_dim);
 }
 
 /* ---- Rates -------------------------------------------------------------- */
@@ -266,13 +194,13 @@ static const struct rate *nearest_rate(const struct machine *m,
         const struct rate *r = &m->rates[i];
         if (strcmp(r->op, op) != 0)
             continue;
-        if (any_kernel(kernel))
+        if (machine_any_kernel(kernel))
             kernel = r->kernel;
         if (strcmp(r->kernel, kernel) != 0)
             continue;
         double d = 100.0 * (r->dtype != x->dtype)
-            + log_distance((double)x->head_dim, (double)r->head_dim)
-            + log_distance((double)x->value_dim, (double)r->value_dim);
+            + machine_log_distance((double)x->head_dim, (double)r->head_dim)
+            + machine_log_distance((double)x->value_dim, (double)r->value_dim);
         if (d < shortest) {
             shortest = d;
             best = r;
@@ -297,7 +225,7 @@ double machine_rate(const struct machine *m, const char *op,
         i++;
     if (rows <= p[i].rows || i + 1 == r->n)
         return p[i].flops;
-    return blend(p[i].flops, p[i + 1].flops,
+    return log_blend(p[i].flops, p[i + 1].flops,
                  log((double)rows / (double)p[i].rows)
                  / log((double)p[i + 1].rows / (double)p[i].rows));
 }
@@ -319,23 +247,39 @@ double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
             return p[0].bandwidth * (double)block / (double)p[0].block;
         if (i + 1 == c->n)
             return p[i].bandwidth;
-        return blend(p[i].bandwidth, p[i + 1].bandwidth,
+        return log_blend(p[i].bandwidth, p[i + 1].bandwidth,
                      log((double)block / (double)p[i].block)
                      / log((double)p[i + 1].block / (double)p[i].block));
     }
     return 0;
 }
 
-double machine_message_seconds(const struct machine *m, int64_t bytes)
+const struct link_segment *link_segment(const struct link *l, int64_t bytes)
 {
-    const struct link *l = &m->link;
     int64_t i = 0;
 
     if (l->n == 0)
-        return 0;
+        return NULL;
     while (i + 1 < l->n && bytes >= l->segments[i].to)
         i++;
-    return l->segments[i].latency + (double)bytes / l->segments[i].bandwidth;
+    return &l->segments[i];
+}
+
+double link_seconds(const struct link *l, int64_t bytes)
+{
+    const struct link_segment *s = link_segment(l, bytes);
+
+    return s ? s->latency + (double)bytes / s->bandwidth : 0;
+}
+
+double machine_message_seconds(const struct machine *m, int64_t bytes)
+{
+    return link_seconds(&m->link, bytes);
+}
+
+int64_t machine_slots(const struct machine *m)
+{
+    return m->devices ? m->devices : m->graph ? m->graph->n_slots : 0;
 }
 
 char *machine_local_path(void)

@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 
+struct cluster;
+
 /* Measured points of one surface: seconds of an attend (or attend_backward) of
  * one query head on a [q x k] block.  Full blocks: a grid, sorted by q, then k,
  * or squares only (other blocks then count as the square of their area).
@@ -41,6 +43,9 @@ struct surface {
                                    not depend on the others */
     /* s more for each element of a result in fp32, or added to one. */
     double store_fp32, update;
+    /* Of measured / interpolated, over points that were left out: P10 and P90;
+     * 0: not stated, those of its own points (topo/estimate.h). */
+    double p10, p90;
 };
 
 /* What is asked of the surfaces. */
@@ -85,6 +90,15 @@ struct link {
     double host_per_byte;       /* O, s/B: host time per byte moved; 0: none */
 };
 
+/* Pairs of slots that send at once, of one class of route and over the same
+ * link where the class has one that pairs share. */
+struct contention {
+    enum route_class class;
+    int64_t pairs;
+    int both;                   /* each sends both ways */
+    double bandwidth;           /* B/s of all together */
+};
+
 /* Copies by copy engines, both directions busy where there are two: B/s by the
  * bytes that lie together on either side, ascending. */
 enum copy_path { COPY_DEVICE, COPY_PEER, COPY_TO_HOST, COPY_FROM_HOST,
@@ -103,6 +117,9 @@ struct copy {
 struct machine {
     char name[64];
     char processor[96];         /* what it is; "" unknown */
+    char kernels[64];           /* files with more surfaces, by name in
+                                   machines/kernels or beside it; "" */
+    double peak;                /* flop/s of a rank, dense, 16 bit; 0 unknown */
     int cores;                  /* slots; more ranks are oversubscribed */
     /* GPUs, which ranks take in turn, those of one share it; 0: a rank is a
      * core.  The rest of these is of devices only. */
@@ -131,9 +148,23 @@ struct machine {
     struct rate *rates;
     int64_t n_copies;
     struct copy *copies;
+    int64_t n_collectives;
+    struct collective_table *collectives;       /* topo/collective.h */
     struct link link;
+    /* The same by class of route, where it was measured (n > 0). */
+    struct link classes[ROUTE_CLASSES];
+    int64_t n_contention;
+    struct contention *contention;
     double fit_error;           /* of the surfaces, cross-validated */
-    struct graph *graph;        /* of `cluster`, frozen; NULL: not stated */
+    /* Of another code base than ours, not in files: s for each element of a
+     * result in fp32 or added to one, in place of the surfaces'; how often an
+     * all-to-all is packed and unpacked. */
+    double merge;
+    int packs;
+    int quantile;               /* answer with P10 (-1), P50 (0), P90 (1); not
+                                   in files */
+    struct cluster *cluster;    /* NULL: not stated */
+    struct graph *graph;        /* of it, frozen */
     char *versions;             /* software versions, one line; "" unknown */
     char *created;              /* ISO 8601; "" unknown */
 };
@@ -142,6 +173,14 @@ struct machine {
  * format is shown and explained in scenarios/machines/unit.yaml. */
 struct machine *machine_parse(const char *path, const char *text, size_t size,
                               struct error *e);
+/* The same with `hosts` of the first kind of its cluster; 0: as it says. */
+struct machine *machine_parse_hosts(const char *path, const char *text,
+                                    size_t size, int64_t hosts,
+                                    struct error *e);
+/* Adds the surfaces of such a file as `kernels` names, or of a machine's. 0, or
+ * -1 and *e. */
+int machine_add_kernels(struct machine *m, const char *path, const char *text,
+                        size_t size, struct error *e);
 /* Where `calibrate` writes and `machine: local` reads: $SPAR_LOCAL, else
  * ~/.config/spar/local.yaml. The caller frees it. */
 char *machine_local_path(void);
@@ -149,15 +188,18 @@ char *machine_local_path(void);
 int machine_write(const struct machine *m, FILE *out);
 void machine_destroy(struct machine *m);
 
-/* 0, or -1 and *e if the machine has no surface of `op` for `kernel`. */
+/* Where ranks can be: devices, or slots of the graph; 0: as many as ranks. */
+int64_t machine_slots(const struct machine *m);
+
+/* 0, or -1 and *e if the machine cannot time `op` for `kernel`. */
 int machine_has_surface(const struct machine *m, const char *op,
                         const char *kernel, struct error *e);
 
 /* Seconds of one head's block, interpolated (log-log bilinear between points,
- * constant rate per visible pair outside); 0 if there is no surface for it.
- * Picks the surface nearest in head size, group, heads and dtype for `kernel`
- * (NULL or "auto": of the first kernel); its time scales with the head size. A
- * causal block is q = k rows. */
+ * constant rate per visible pair outside); 0 if it cannot be told.  Picks the
+ * surfaces nearest in head size, group, heads and dtype for `kernel` (NULL or
+ * "auto": of the first kernel), else derives it: topo/estimate.h.  A causal
+ * block is q = k rows. */
 double machine_block_seconds(const struct machine *m, const char *op,
                              const char *kernel,
                              const struct block_shape *shape,
@@ -178,6 +220,9 @@ double machine_rate(const struct machine *m, const char *op,
 /* B/s of copies in blocks of so many bytes; 0 if the machine has none. */
 double machine_copy_bandwidth(const struct machine *m, enum copy_path path,
                               int64_t block);
+/* That a message of so many bytes is in; NULL: no link. */
+const struct link_segment *link_segment(const struct link *l, int64_t bytes);
+double link_seconds(const struct link *l, int64_t bytes);
 double machine_message_seconds(const struct machine *m, int64_t bytes);
 
 /* ---- From measurements -------------------------------------------------- */
@@ -189,6 +234,9 @@ struct link_point {
 /* Segments of l from points sorted by bytes (n >= 1): one to three affine fits,
  * least squares of the relative error. */
 void link_fit(struct link *l, const struct link_point *p, int64_t n);
+/* Exactly so many of at least 3 points each, 1 to 3; fewer points: 1. */
+void segments_fit(struct link *l, const struct link_point *p, int64_t n,
+                  int count);
 /* Mean relative error of each point that has neighbours on both sides, from
  * these alone; NaN if there is none. */
 double surface_cross_error(const struct surface *s);

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include "topo/cluster.h"
 #include "topo/machine_fields.h"
+
+#include "topo/collective.h"
 
 #define AT(type, member) offsetof(struct type, member)
 const struct field machine_fields[] = {
     { "name", FIELD_TEXT, AT(machine, name), 64, NULL, NULL },
     { "processor", FIELD_TEXT, AT(machine, processor), 96, NULL, NULL },
+    { "kernels", FIELD_TEXT, AT(machine, kernels), 64, NULL,
+      "files of machines/kernels with surfaces" },
+    { "peak", FIELD_REAL, AT(machine, peak), 0, "flop/s",
+      "flop/s of a rank, dense, 16 bit; 0: unknown" },
     { "created", FIELD_TEXT, AT(machine, created), 0, NULL, NULL },
     { "versions", FIELD_TEXT, AT(machine, versions), 0, NULL, NULL },
     { "cores", FIELD_INT, AT(machine, cores), 0, NULL,
@@ -60,6 +67,12 @@ const struct field segment_fields[] = {
     { "error", FIELD_REAL, AT(link_segment, error), 0, "1", NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
+const struct field contention_fields[] = {
+    { "pairs", FIELD_COUNT, AT(contention, pairs), 0, NULL, NULL },
+    { "both_ways", FIELD_BOOL, AT(contention, both), 0, NULL, NULL },
+    { "bandwidth", FIELD_REAL, AT(contention, bandwidth), 0, "B/s", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
 const struct field surface_fields[] = {
     { "kernel", FIELD_TEXT, AT(surface, kernel), 16, NULL, NULL },
     { "head_dim", FIELD_COUNT, AT(surface, head_dim), 0, NULL, NULL },
@@ -73,6 +86,11 @@ const struct field at_once_fields[] = {
     { "update", FIELD_REAL, AT(surface, update), 0, "s", NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
+const struct field spread_fields[] = {
+    { "p10", FIELD_REAL, AT(surface, p10), 0, "1", NULL },
+    { "p90", FIELD_REAL, AT(surface, p90), 0, "1", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
 const struct field rate_fields[] = {
     { "kernel", FIELD_TEXT, AT(rate, kernel), 16, NULL, NULL },
     { "head_dim", FIELD_COUNT, AT(rate, head_dim), 0, NULL, NULL },
@@ -81,6 +99,54 @@ const struct field rate_fields[] = {
 };
 const struct field rate_at_once_fields[] = {
     { "heads", FIELD_COUNT, AT(rate, heads), 0, NULL, NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field collective_fields[] = {
+    { "ranks", FIELD_COUNT, AT(collective_table, ranks), 0, NULL, NULL },
+    { "hosts", FIELD_COUNT, AT(collective_table, hosts), 0, NULL, NULL },
+    { "host", FIELD_TEXT, AT(collective_table, host), 48, NULL, NULL },
+    { "versions", FIELD_TEXT, AT(collective_table, versions), 48, NULL,
+      NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field collective_spread_fields[] = {
+    { "p10", FIELD_REAL, AT(collective_table, p10), 0, "1", NULL },
+    { "p90", FIELD_REAL, AT(collective_table, p90), 0, "1", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+
+const struct field cluster_link_fields[] = {
+    { "datasheet", FIELD_REAL, AT(cluster_link, datasheet), 0, "B/s", NULL },
+    { "usable", FIELD_REAL, AT(cluster_link, usable), 0, "B/s", NULL },
+    { "latency", FIELD_REAL, AT(cluster_link, latency), 0, "s", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field cluster_switch_fields[] = {
+    { "name", FIELD_TEXT, AT(cluster_item, name), 24, NULL, NULL },
+    { "on", FIELD_TEXT, AT(cluster_item, on), 24, NULL, NULL },
+    { "usable", FIELD_REAL, AT(cluster_item, usable), 0, "B/s", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field cluster_gpu_fields[] = {
+    { "on", FIELD_TEXT, AT(cluster_item, on), 24, NULL, NULL },
+    { "usable", FIELD_REAL, AT(cluster_item, usable), 0, "B/s", NULL },
+    { "count", FIELD_COUNT, AT(cluster_item, count), 0, NULL, NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field cluster_host_fields[] = {
+    { "name", FIELD_TEXT, AT(cluster_host, name), 16, NULL, NULL },
+    { "count", FIELD_COUNT, AT(cluster_host, count), 0, NULL, NULL },
+    { "sockets", FIELD_INT, AT(cluster_host, sockets), 0, NULL, NULL },
+    { "cores", FIELD_INT, AT(cluster_host, cores), 0, NULL, NULL },
+    { "caches", FIELD_INT, AT(cluster_host, caches), 0, NULL, NULL },
+    { "nvlink_hosts", FIELD_COUNT, AT(cluster_host, nvlink_hosts), 0, NULL, NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field cluster_fabric_fields[] = {
+    { "hosts_per_leaf", FIELD_COUNT, AT(cluster_fabric, hosts_per_leaf), 0,
+      NULL,      NULL },
+    { "spines", FIELD_INT, AT(cluster_fabric, spines), 0, NULL, NULL },
+    { "taper", FIELD_REAL, AT(cluster_fabric, taper), 0, "1", NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
 #undef AT

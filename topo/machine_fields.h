@@ -19,9 +19,18 @@ struct field {
 };
 
 /* key NULL last.  device_fields: written where there are devices, at_once
- * where `heads` are at work at once. */
+ * where `heads` are at work at once, spread_fields where stated. */
 extern const struct field machine_fields[], device_fields[], link_fields[],
-    segment_fields[], surface_fields[], at_once_fields[], rate_fields[],
-    rate_at_once_fields[];
+    segment_fields[], contention_fields[], surface_fields[], at_once_fields[],
+    spread_fields[], rate_fields[], rate_at_once_fields[],
+    collective_fields[], collective_spread_fields[];
+/* Of a cluster. */
+extern const struct field cluster_link_fields[], cluster_switch_fields[],
+    cluster_gpu_fields[], cluster_host_fields[], cluster_fabric_fields[];
+
+/* "key: value, ...", without end of line (machine_write.c). */
+void fields_write(FILE *out, const struct field *fields, const void *base);
+/* The fewest digits that read back equal. */
+const char *real_text(double value, char *text, size_t size);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "base/yaml.h"
 #include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/machine_reader.h"
 
 #include <limits.h>
@@ -148,15 +149,11 @@ int machine_need(struct yaml *y, int map, const char *key, const char *last,
 
 /* ---- Links -------------------------------------------------------------- */
 
-static int read_segment(struct yaml *y, int list, int64_t i, struct link *l,
-                        struct error *e)
+static int read_segment(struct yaml *y, int node, const char *key, int64_t i,
+                        struct link_segment *g, struct error *e)
 {
     static const char *const none[] = { NULL };
-    struct link_segment *g = &l->segments[i];
-    int node = yaml_item(y, list, i);
-    char key[64];
 
-    snprintf(key, sizeof key, "link.segments.%d", (int)i);
     *g = (struct link_segment){ .to = INT64_MAX };
     if (machine_read_fields(y, node, key, segment_fields, no_fields, none, g,
                             e) != 0
@@ -172,26 +169,91 @@ static int read_segment(struct yaml *y, int list, int64_t i, struct link *l,
     return 0;
 }
 
-static int read_link(struct yaml *y, int map, struct link *l, struct error *e)
+int machine_read_segments(struct yaml *y, int map, const char *key,
+                          int64_t *n, struct link_segment **out,
+                          struct error *e)
 {
-    static const char *const others[] = { "segments", NULL };
+    char full[112], item[128];
 
-    if (yaml_is_null(y, map))
-        return 0;
-    if (machine_read_fields(y, map, "link", link_fields, no_fields, others, l,
-                            e) != 0
-        || machine_need(y, map, "link", "segments", e) != 0)
+    if (machine_need(y, map, key, "segments", e) != 0)
         return -1;
     int list = yaml_get(y, map, "segments");
-    l->n = yaml_count(y, list);
-    if (yaml_type(y, list) != YAML_LIST || l->n == 0)
-        return yaml_fail(y, list, "link.segments", e, "needs a list of "
+    machine_join(full, sizeof full, key, "segments");
+    *n = yaml_count(y, list);
+    if (yaml_type(y, list) != YAML_LIST || *n == 0)
+        return yaml_fail(y, list, full, e, "needs a list of "
                          "{from, latency, bandwidth}");
-    l->segments = xcalloc((size_t)l->n, sizeof *l->segments);
-    for (int64_t i = 0; i < l->n; i++)
-        if (read_segment(y, list, i, l, e) != 0)
+    *out = xcalloc((size_t)*n, sizeof **out);
+    for (int64_t i = 0; i < *n; i++) {
+        snprintf(item, sizeof item, "%s.%d", full, (int)i);
+        if (read_segment(y, yaml_item(y, list, i), item, i, &(*out)[i], e))
             return -1;
+    }
     return 0;
+}
+
+/* `others`: keys that the caller reads itself. */
+static int read_link(struct yaml *y, int map, const char *key,
+                     const char *const *others, struct link *l,
+                     struct error *e)
+{
+    if (machine_read_fields(y, map, key, link_fields, no_fields, others, l, e))
+        return -1;
+    return machine_read_segments(y, map, key, &l->n, &l->segments, e);
+}
+
+static int read_class(struct yaml *y, int map, const char *key, int *class,
+                      struct error *e)
+{
+    char full[80];
+
+    machine_join(full, sizeof full, key, "class");
+    return machine_need(y, map, key, "class", e) != 0
+        ? -1 : yaml_word(y, yaml_get(y, map, "class"), full, class_names,
+                         class, e);
+}
+
+/* Those of routes of one class. */
+static int read_classes(struct yaml *y, int list, struct machine *m,
+                        struct error *e)
+{
+    static const char *const others[] = { "class", "segments", NULL };
+    char key[64];
+    int class = 0;
+
+    if (yaml_is_null(y, list))
+        return 0;
+    if (yaml_type(y, list) != YAML_LIST)
+        return yaml_fail(y, list, "classes", e, "needs a list");
+    for (int64_t i = 0; i < yaml_count(y, list); i++) {
+        int map = yaml_item(y, list, i);
+        snprintf(key, sizeof key, "classes.%d", (int)i);
+        if (read_class(y, map, key, &class, e) != 0)
+            return -1;
+        if (m->classes[class].n)
+            return yaml_fail(y, map, key, e, "%s is there twice",
+                             class_names[class]);
+        if (read_link(y, map, key, others, &m->classes[class], e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int read_contention(struct yaml *y, int map, const char *key,
+                           void *out, struct error *e)
+{
+    static const char *const others[] = { "class", NULL };
+    struct contention *c = out;
+    int class = 0;
+
+    *c = (struct contention){ .pairs = 1 };
+    if (machine_read_fields(y, map, key, contention_fields, no_fields, others,
+                            c, e) != 0
+        || read_class(y, map, key, &class, e) != 0)
+        return -1;
+    c->class = (enum route_class)class;
+    return c->bandwidth > 0 ? 0 : yaml_fail(y, map, key, e,
+                                            "a bandwidth of 0");
 }
 
 /* ---- Lists of them ------------------------------------------------------ */
@@ -225,27 +287,74 @@ static int read_cluster(struct yaml *y, int map, struct machine *m,
                         struct error *e)
 {
     struct error why = { 0 };
-    struct cluster c = { 0 };
 
     if (yaml_is_null(y, map))
         return 0;
-    int rc = cluster_read(y, map, &c, e);
-    if (rc == 0 && !(m->graph = cluster_graph(&c, &why)))
-        rc = yaml_fail(y, map, "cluster", e, "%s", why.text);
-    cluster_clear(&c);
-    if (rc == 0 && m->cores == 0)
+    m->cluster = xcalloc(1, sizeof *m->cluster);
+    if (cluster_read(y, map, m->cluster, e) != 0)
+        return -1;
+    if (!(m->graph = cluster_graph(m->cluster, &why)))
+        return yaml_fail(y, map, "cluster", e, "%s", why.text);
+    if (m->cores == 0)
         m->cores = m->graph->n_slots;
-    return rc;
+    snprintf(m->graph->name, sizeof m->graph->name, "%s", m->name);
+    snprintf(m->graph->about, sizeof m->graph->about, "%s", m->processor);
+    return 0;
 }
 
 /* ---- Reading ------------------------------------------------------------ */
 
+static int read_links(struct yaml *y, int root, struct machine *m,
+                      struct error *e)
+{
+    static const char *const others[] = { "segments", NULL };
+    int link = yaml_get(y, root, "link");
+
+    if (!yaml_is_null(y, link)
+        && read_link(y, link, "link", others, &m->link, e) != 0)
+        return -1;
+    return read_classes(y, yaml_get(y, root, "classes"), m, e);
+}
+
+static int read_lists(struct yaml *y, int root, struct machine *m,
+                      struct error *e)
+{
+    struct {
+        const char *key;
+        read_fn read;
+        size_t size;
+        int64_t *n;
+        void *items;
+    } lists[] = {
+        { "surfaces", machine_read_surface, sizeof *m->surfaces,
+          &m->n_surfaces, NULL },
+        { "rates", machine_read_rate, sizeof *m->rates, &m->n_rates, NULL },
+        { "copies", machine_read_copy, sizeof *m->copies, &m->n_copies, NULL },
+        { "contention", read_contention, sizeof *m->contention,
+          &m->n_contention, NULL },
+        { "collectives", machine_read_collective, sizeof *m->collectives,
+          &m->n_collectives, NULL },
+    };
+    int rc = 0;
+
+    for (int i = 0; i < 5 && rc == 0; i++)
+        rc = read_list(y, yaml_get(y, root, lists[i].key), lists[i].key,
+                       lists[i].read, lists[i].size, lists[i].n,
+                       &lists[i].items, e);
+    m->surfaces = lists[0].items;
+    m->rates = lists[1].items;
+    m->copies = lists[2].items;
+    m->contention = lists[3].items;
+    m->collectives = lists[4].items;
+    return rc;
+}
+
 static int read_machine(struct yaml *y, struct machine *m, struct error *e)
 {
-    static const char *const others[] = { "link", "surfaces", "rates",
-                                          "copies", "cluster", NULL };
+    static const char *const others[] = {
+        "link", "classes", "contention", "surfaces", "rates", "copies",
+        "collectives", "cluster", NULL };
     int root = yaml_root(y);
-    void *surfaces = NULL, *rates = NULL, *copies = NULL;
 
     if (machine_read_fields(y, root, "", machine_fields, device_fields, others,
                             m, e) != 0
@@ -256,34 +365,34 @@ static int read_machine(struct yaml *y, struct machine *m, struct error *e)
     if (m->cores < 1)
         return yaml_fail(y, yaml_get(y, root, "cores"), "cores", e,
                          "a machine needs a core");
-    if (read_link(y, yaml_get(y, root, "link"), &m->link, e) != 0)
-        return -1;
-    int rc = read_list(y, yaml_get(y, root, "surfaces"), "surfaces",
-                       machine_read_surface, sizeof *m->surfaces,
-                       &m->n_surfaces, &surfaces, e);
-    m->surfaces = surfaces;
-    if (rc != 0)
-        return -1;
-    rc = read_list(y, yaml_get(y, root, "rates"), "rates", machine_read_rate,
-                   sizeof *m->rates, &m->n_rates, &rates, e);
-    m->rates = rates;
-    if (rc != 0)
-        return -1;
-    rc = read_list(y, yaml_get(y, root, "copies"), "copies", machine_read_copy,
-                   sizeof *m->copies, &m->n_copies, &copies, e);
-    m->copies = copies;
-    return rc;
+    return read_links(y, root, m, e) != 0 ? -1 : read_lists(y, root, m, e);
 }
 
-struct machine *machine_parse(const char *path, const char *text, size_t size,
-                              struct error *e)
+/* So many hosts of the first kind. */
+static int set_hosts(struct yaml *y, int64_t hosts, struct error *e)
+{
+    int cluster = yaml_get(y, yaml_root(y), "cluster");
+    char text[64];
+
+    if (yaml_count(y, yaml_get(y, cluster, "hosts")) == 0)
+        return fail_usage(e, "it has no cluster with hosts");
+    snprintf(text, sizeof text, "cluster.hosts.0.count=%lld",
+             (long long)hosts);
+    return yaml_set(y, text, e);
+}
+
+struct machine *machine_parse_hosts(const char *path, const char *text,
+                                    size_t size, int64_t hosts,
+                                    struct error *e)
 {
     struct yaml *y = yaml_parse(path, text, size, e);
 
     if (y == NULL)
         return NULL;
     struct machine *m = xcalloc(1, sizeof *m);
-    int rc = read_machine(y, m, e);
+    int rc = hosts ? set_hosts(y, hosts, e) : 0;
+    if (rc == 0)
+        rc = read_machine(y, m, e);
     yaml_destroy(y);
     if (rc != 0) {
         machine_destroy(m);
@@ -292,4 +401,48 @@ struct machine *machine_parse(const char *path, const char *text, size_t size,
     m->versions = m->versions ? m->versions : xstrdup("");
     m->created = m->created ? m->created : xstrdup("");
     return m;
+}
+
+struct machine *machine_parse(const char *path, const char *text, size_t size,
+                              struct error *e)
+{
+    return machine_parse_hosts(path, text, size, 0, e);
+}
+
+/* ---- Kernels ------------------------------------------------------------ */
+
+static int read_kernels(struct yaml *y, struct machine *m, struct error *e)
+{
+    static const char *const keys[] = { "name", "versions", "surfaces", NULL };
+    int root = yaml_root(y);
+    void *list = NULL;
+    int64_t n = 0;
+
+    /* Also another machine's file, of which these are all that counts. */
+    if ((!yaml_get(y, root, "cores")
+         && yaml_check_keys(y, root, "", keys, e) != 0)
+        || machine_need(y, root, "", "surfaces", e) != 0)
+        return -1;
+    int rc = read_list(y, yaml_get(y, root, "surfaces"), "surfaces",
+                       machine_read_surface, sizeof *m->surfaces, &n, &list,
+                       e);
+    struct surface *added = list;
+    m->surfaces = xrealloc(m->surfaces, (size_t)(m->n_surfaces + n)
+                           * sizeof *m->surfaces);
+    for (int64_t i = 0; i < n; i++)
+        m->surfaces[m->n_surfaces++] = added[i];
+    free(list);
+    return rc;
+}
+
+int machine_add_kernels(struct machine *m, const char *path, const char *text,
+                        size_t size, struct error *e)
+{
+    struct yaml *y = yaml_parse(path, text, size, e);
+
+    if (y == NULL)
+        return -1;
+    int rc = read_kernels(y, m, e);
+    yaml_destroy(y);
+    return rc;
 }

@@ -3,6 +3,7 @@
  * Machine files: reading what has points: surfaces, rates, copies. */
 #include <config.h>
 
+#include "topo/collective.h"
 #include "topo/machine_reader.h"
 
 #include <stdlib.h>
@@ -92,11 +93,30 @@ static int read_points(struct yaml *y, int list, const char *key,
     return 0;
 }
 
+/* Both or neither: 0 < p10 <= p90. */
+static int read_spread(struct yaml *y, int map, const char *key, double *p10,
+                       double *p90, struct error *e)
+{
+    double *out[] = { p10, p90 };
+    char full[96];
+
+    for (int i = 0; spread_fields[i].key != NULL; i++) {
+        int node = yaml_get(y, map, spread_fields[i].key);
+        machine_join(full, sizeof full, key, spread_fields[i].key);
+        if (node && yaml_number(y, node, full, 0.01, 100, out[i], e) != 0)
+            return -1;
+    }
+    if ((*p10 > 0) != (*p90 > 0) || *p10 > *p90)
+        return yaml_fail(y, map, key, e, "p10 and p90 go together, "
+                         "p10 <= p90");
+    return 0;
+}
+
 int machine_read_surface(struct yaml *y, int map, const char *key, void *out,
                          struct error *e)
 {
     static const char *const others[] = { "op", "dtype", "block", "points",
-                                          NULL };
+                                          "p10", "p90", NULL };
     static const char *const needed[] = { "op", "kernel", "head_dim", "points",
                                           NULL };
     struct surface *s = out;
@@ -118,6 +138,8 @@ int machine_read_surface(struct yaml *y, int map, const char *key, void *out,
     machine_join(full, sizeof full, key, "block");
     if (yaml_word(y, yaml_get(y, map, "block"), full, block_names, &block,
                   e) != 0)
+        return -1;
+    if (read_spread(y, map, key, &s->p10, &s->p90, e) != 0)
         return -1;
     strcpy(s->op, surface_ops[op]);
     s->dtype = (enum dtype)dtype;
@@ -242,4 +264,30 @@ int machine_read_copy(struct yaml *y, int map, const char *key, void *out,
     c->path = (enum copy_path)path;
     machine_join(full, sizeof full, key, "points");
     return read_copy_points(y, yaml_get(y, map, "points"), full, c, e);
+}
+
+/* ---- Collectives -------------------------------------------------------- */
+
+int machine_read_collective(struct yaml *y, int map, const char *key,
+                            void *out, struct error *e)
+{
+    static const char *const others[] = { "op", "segments", "p10", "p90",
+                                          NULL };
+    struct collective_table *t = out;
+    int op = 0;
+    char full[96];
+
+    t->hosts = 1;
+    if (machine_read_fields(y, map, key, collective_fields, no_fields, others,
+                            t, e) != 0
+        || machine_need(y, map, key, "op", e) != 0
+        || machine_need(y, map, key, "ranks", e) != 0)
+        return -1;
+    machine_join(full, sizeof full, key, "op");
+    if (yaml_word(y, yaml_get(y, map, "op"), full, collective_words, &op,
+                  e) != 0
+        || read_spread(y, map, key, &t->p10, &t->p90, e) != 0)
+        return -1;
+    t->kind = (enum collective_kind)op;
+    return machine_read_segments(y, map, key, &t->n, &t->segments, e);
 }

@@ -33,10 +33,19 @@ struct paths {
 };
 
 /* What decides on routes: a message that is large, but not so large that only
- * the narrowest link counts. */
+ * the narrowest link counts.  An unknown link counts as a usual one. */
 static double link_cost(const struct graph *g, int32_t link)
 {
-    return g->edges[link / 2].latency + 1048576 / link_bandwidth(g, link);
+    static const double usual[] = {
+        [EDGE_NVLINK] = 100e9, [EDGE_CACHE] = 100e9, [EDGE_MEMORY] = 50e9,
+        [EDGE_PCIE] = 12e9, [EDGE_SOCKET] = 10e9, [EDGE_NETWORK] = 10e9,
+        [EDGE_FABRIC] = 10e9
+    };
+    const struct edge *edge = &g->edges[link / 2];
+    double bandwidth = link_bandwidth(g, link);
+
+    return edge->latency
+        + 1048576 / (isfinite(bandwidth) ? bandwidth : usual[edge->type]);
 }
 
 static int is_equal(double a, double b)

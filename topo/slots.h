@@ -26,7 +26,7 @@ int topo_bind_near(const char *pci, int index, int of);
 /* The hardware threads that the process may run on, "0-7,16". */
 void topo_bound(char *text, size_t size);
 
-/* ---- Dealing (slots.c) ---------------------------------------------------- */
+/* ---- Dealing (slots.c) -------------------------------------------------- */
 
 enum { SLOT_DEVICES = 16 };
 

@@ -61,7 +61,7 @@ static void add_lint(struct survey *s, char *text)
 
 static const char *vertex_name(const struct graph *g, int32_t v)
 {
-    static char text[2][64];
+    static char text[2][GRAPH_NAME];
     static int which;
 
     which = !which;

@@ -16,7 +16,8 @@ struct survey {
     struct class_survey classes[ROUTE_CLASSES];
     int64_t from;               /* slots whose pairs are counted: all, or those
                                    of the first host of each kind */
-    double bisection;           /* B/s, one direction; 0: one slot */
+    double bisection;           /* B/s, one direction; 0: one slot; INFINITY:
+                                   a link is unknown */
     int64_t n_lints, lints_cap;
     char **lints;
 };

@@ -21,5 +21,6 @@ libbase_a_SOURCES = \
 	%D%/yaml.h \
 	%D%/yaml_fields.c \
 	%D%/yaml_internal.h \
+	%D%/yaml_print.c \
 	%D%/yaml_set.c
 libbase_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS)

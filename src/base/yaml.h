@@ -9,6 +9,8 @@
 
 #include "base/base.h"
 
+#include <stdio.h>
+
 struct yaml;
 
 /* Parse `size` bytes; `path` only names the file in errors. */
@@ -30,6 +32,7 @@ int64_t yaml_count(struct yaml *y, int node);       /* items or pairs */
 int yaml_item(struct yaml *y, int list, int64_t i);
 int yaml_pair(struct yaml *y, int map, int64_t i, const char **key);
 const char *yaml_text(struct yaml *y, int scalar);
+char *yaml_flow(struct yaml *y, int node);          /* in one line; free() */
 int yaml_is_null(struct yaml *y, int node);         /* none, or a null scalar */
 
 /* "FILE:LINE:COL: KEY: ..." of this node; returns -1. */
@@ -58,5 +61,7 @@ int yaml_string(struct yaml *y, int node, const char *key, char **out,
 
 /* The tree as JSON; the caller frees it. */
 char *yaml_json(struct yaml *y);
+/* A mapping as YAML again, comments gone, without the key `but` (NULL: all). */
+void yaml_print(struct yaml *y, FILE *out, const char *but);
 
 #endif

@@ -2,21 +2,34 @@
 # Everything but main() is an archive, so that tests can link it.
 noinst_LIBRARIES += libcli.a
 libcli_a_SOURCES = \
+	%D%/anchor.c \
+	%D%/anchor.h \
 	%D%/cmd_calibrate.c \
 	%D%/cmd_check.c \
 	%D%/cmd_compare.c \
+	%D%/cmd_import.c \
 	%D%/cmd_list.c \
+	%D%/cmd_place.c \
+	%D%/cmd_plan.c \
 	%D%/cmd_run.c \
 	%D%/cmd_show.c \
 	%D%/cmd_sim.c \
 	%D%/cmd_topo.c \
 	%D%/cmd_trace.c \
+	%D%/cmd_validate.c \
 	%D%/command.h \
 	%D%/list.h \
 	%D%/list_costs.c \
 	%D%/list_support.c \
+	%D%/loads.c \
+	%D%/loads.h \
 	%D%/output.c \
 	%D%/output.h \
+	%D%/place_report.c \
+	%D%/place_report.h \
+	%D%/plan_emit.c \
+	%D%/plan_report.c \
+	%D%/plan_report.h \
 	%D%/planned.c \
 	%D%/planned.h \
 	%D%/predict.c \
@@ -32,8 +45,20 @@ libcli_a_SOURCES = \
 	%D%/scenario_attention.c \
 	%D%/scenario_data.c \
 	%D%/scenario_internal.h \
+	%D%/scenario_jitter.c \
 	%D%/scenario_job.c \
-	%D%/scenario_strategies.c
+	%D%/scenario_machine.c \
+	%D%/scenario_slots.c \
+	%D%/scenario_strategies.c \
+	%D%/simulated.c \
+	%D%/simulated.h \
+	%D%/validate.h \
+	%D%/validate_attention.c \
+	%D%/validate_collectives.c \
+	%D%/what_if.c \
+	%D%/what_if.h \
+	%D%/what_report.c \
+	%D%/what_report.h
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
 %D%/libcli_a-scenario_data.$(OBJEXT): Makefile    # a moved tree
@@ -41,7 +66,7 @@ libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 # In link order: users before what they use.
 local_archives = libmodels.a librun.a libstrategy.a libschedule.a libjob.a \
 	libkernel.a libtopo.a libtrace.a libbase.a
-local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS)
+local_libs = $(HWLOC_LIBS) $(HDF5_LIBS) $(YAML_LIBS) $(SCOTCH_LIBS)
 if HAVE_CUDNN
 local_libs += $(CUDNN_LIBS)
 endif

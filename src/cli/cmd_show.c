@@ -5,6 +5,7 @@
 
 #include "cli/planned.h"
 #include "cli/progress.h"
+#include "models/simulate.h"
 #include "schedule/lower.h"
 #include "schedule/print.h"
 
@@ -14,7 +15,7 @@
 struct show_options {
     struct string_list sets;
     int64_t rank, entry;        /* -1: all */
-    int dot, goal, lowered;
+    int dot, goal, timed, lowered;
 };
 
 enum { MOST = 1 << 20 };
@@ -28,6 +29,8 @@ static const struct option_row show_rows[] = {
       NULL, "as a graph, for Graphviz" },
     { "goal", 0, OPTION_FLAG, offsetof(struct show_options, goal), NULL, 0, 0,
       NULL, "as GOAL, for LogGOPSim" },
+    { "timed", 0, OPTION_FLAG, offsetof(struct show_options, timed), NULL, 0,
+      0, NULL, "with --goal: ns on the scenario's machine, not flops" },
     ROW_LOWERED(show_options),
     ROW_SET(show_options),
     ROW_END
@@ -35,39 +38,78 @@ static const struct option_row show_rows[] = {
 
 static const struct show_options show_initial = { .rank = -1, .entry = -1 };
 
-static void print_entry(FILE *out, struct planned *n,
-                        const struct show_options *o)
-{
-    const struct schedule *const *all;
+/* Of the scenario's machine. */
+struct clock {
+    struct machine *m;
+    const char *kernel;
+};
 
-    if (o->rank >= 0) {
-        struct schedule *one = plan_build(n->plan, (int32_t)o->rank);
-        if (o->lowered) {
-            struct schedule *logical = one;
-            one = schedule_lower(logical, &lower_default);
-            schedule_destroy(logical);
-        }
-        print_text(out, one);
-        schedule_destroy(one);
-        return;
+static double clock_seconds(void *arg, const struct schedule *s,
+                            const struct op *op)
+{
+    const struct clock *c = arg;
+
+    return op_seconds(c->m, c->kernel, s, op);
+}
+
+static int print_timed(FILE *out, struct scenario *s,
+                       const struct schedule *const *all, int64_t ranks,
+                       struct error *e)
+{
+    char *text = NULL;
+    struct clock c = { scenario_machine(s, &text, e), s->kernel };
+    const struct op_timer timer = { clock_seconds, &c };
+
+    free(text);
+    if (!c.m)
+        return -1;
+    int rc = simulate_ready(all, ranks, c.m, c.kernel, e);
+    if (!rc)
+        print_goal(out, all, ranks, &timer);
+    machine_destroy(c.m);
+    return rc;
+}
+
+static void print_one(FILE *out, const struct planned *n,
+                      const struct show_options *o)
+{
+    struct schedule *one = plan_build(n->plan, (int32_t)o->rank);
+
+    if (o->lowered) {
+        struct schedule *logical = one;
+        one = schedule_lower(logical, &lower_default);
+        schedule_destroy(logical);
     }
+    print_text(out, one);
+    schedule_destroy(one);
+}
+
+static int print_all(FILE *out, struct scenario *s, struct planned *n,
+                     const struct show_options *o, struct error *e)
+{
+    int rc = 0;
+
     planned_build(n);
     struct schedule **lowered = o->lowered ? planned_lower(n) : NULL;
     progress_end();
-    all = (const struct schedule *const *)(lowered ? lowered : n->schedules);
+    const struct schedule *const *all = (const struct schedule *const *)(
+        lowered ? lowered : n->schedules);
     if (o->dot)
         print_dot(out, all, n->ranks);
+    else if (o->timed)
+        rc = print_timed(out, s, all, n->ranks, e);
     else if (o->goal)
-        print_goal(out, all, n->ranks);
+        print_goal(out, all, n->ranks, NULL);
     else
         for (int64_t r = 0; r < n->ranks; r++)
             print_text(out, all[r]);
     for (int64_t r = 0; lowered && r < n->ranks; r++)
         schedule_destroy(lowered[r]);
     free(lowered);
+    return rc;
 }
 
-static int show_entry(const struct scenario *s, int64_t i,
+static int show_entry(struct scenario *s, int64_t i,
                       const struct show_options *o, struct error *e)
 {
     const char *name = s->strategies[i].strategy->name;
@@ -75,8 +117,10 @@ static int show_entry(const struct scenario *s, int64_t i,
     int rc = SPAR_OK;
 
     planned_open(&n, s, i, s->ranks);
-    if (n.plan)
-        print_entry(stdout, &n, o);
+    if (n.plan && o->rank >= 0)
+        print_one(stdout, &n, o);
+    else if (n.plan)
+        rc = print_all(stdout, s, &n, o, e);
     else if (o->entry >= 0)
         rc = fail_usage(e, "%s does not apply: %s", name, n.reason.text);
     else
@@ -86,11 +130,15 @@ static int show_entry(const struct scenario *s, int64_t i,
     return rc;
 }
 
-static int check_choice(const struct scenario *s, const struct show_options *o,
+static int check_choice(struct scenario *s, const struct show_options *o,
                         struct error *e)
 {
     if (o->dot && o->goal)
         return fail_usage(e, "--dot and --goal: one of them");
+    if (o->timed && !o->goal)
+        return fail_usage(e, "--timed goes with --goal");
+    if (o->timed && !s->machine)
+        return scenario_fail(s, "machine", e, "missing, for --timed");
     if (o->rank >= 0 && (o->dot || o->goal))
         return fail_usage(e, "--rank: --dot and --goal print all ranks");
     if (o->rank >= s->ranks)
@@ -105,7 +153,7 @@ static int check_choice(const struct scenario *s, const struct show_options *o,
     return 0;
 }
 
-static int show_all(const struct scenario *s, const struct show_options *o,
+static int show_all(struct scenario *s, const struct show_options *o,
                     struct error *e)
 {
     int64_t first = o->entry >= 0 ? o->entry : 0;

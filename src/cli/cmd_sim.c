@@ -5,29 +5,35 @@
 
 #include "cli/output.h"
 #include "cli/planned.h"
-#include "cli/progress.h"
 #include "cli/records.h"
 #include "cli/report.h"
-#include "models/simulate.h"
+#include "cli/simulated.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Ops beyond which intervals are not simulated. */
+enum { LARGE = 500000 };
+
 struct sim_options {
-    int format, network, lowered;
+    int format, network, lowered, no_fold;
     struct string_list sets;
     const char *output;
 };
 
 /* By the names of network_models; main's table of words wants constants. */
-static const char *const network_words[] = { "ideal", "loggp", NULL };
-static const struct sim_options sim_initial = { .network = 1 };
+static const char *const network_words[] = { "auto", "ideal", "loggp", "flow",
+                                             NULL };
+static const struct sim_options sim_initial = { 0 };
 
 static const struct option_row sim_rows[] = {
     ROW_OUTPUT(sim_options, "write the trace there (SCENARIO.sim.h5)"),
     { "network", 0, OPTION_WORD, offsetof(struct sim_options, network),
-      "ideal|loggp", 0, 0, network_words, "model of the network (loggp)" },
+      "auto|ideal|loggp|flow", 0, 0, network_words,
+      "model of the network (auto: flow of a cluster, else loggp)" },
+    { "no-fold", 0, OPTION_FLAG, offsetof(struct sim_options, no_fold), NULL,
+      0, 0, NULL, "simulate every rank, also those that do the same" },
     ROW_LOWERED(sim_options),
     ROW_SET(sim_options),
     ROW_FORMAT(sim_options),
@@ -40,9 +46,12 @@ struct sim {
     const struct machine *machine;
     const struct network_model *network;
     int lowered;                /* schedules are simulated so */
+    int fold;
     int64_t n;
     struct planned *entries;      /* [n] */
     struct result_row *rows;    /* [n] */
+    struct leans *leans;        /* [n] */
+    struct critical_path *paths;        /* [n] */
     struct records records;
     struct trace_entry *traced; /* [n] */
     struct span *spans;
@@ -51,13 +60,16 @@ struct sim {
 };
 
 static void sim_init(struct sim *m, const struct scenario *s,
-                     const struct machine *machine, int network)
+                     const struct machine *machine,
+                     const struct network_model *network)
 {
     *m = (struct sim){ .scenario = s, .machine = machine,
-                       .network = network_find(network_words[network]),
+                       .network = network,
                        .n = s->n_strategies };
     m->entries = xcalloc((size_t)m->n, sizeof *m->entries);
     m->rows = xcalloc((size_t)m->n, sizeof *m->rows);
+    m->leans = xcalloc((size_t)m->n, sizeof *m->leans);
+    m->paths = xcalloc((size_t)m->n, sizeof *m->paths);
     m->traced = xcalloc((size_t)m->n, sizeof *m->traced);
     records_init(&m->records);
 }
@@ -69,45 +81,52 @@ static void sim_clear(struct sim *m)
         free((void *)m->rows[i].bytes_expected);
         free((void *)m->rows[i].pairs);
         free((void *)m->rows[i].peak_bytes);
+        free(m->leans[i].items);
         records_entry_clear(&m->traced[i]);
         planned_close(&m->entries[i]);
     }
     records_clear(&m->records);
     free(m->entries);
     free(m->rows);
+    free(m->leans);
+    free(m->paths);
     free(m->traced);
     free(m->spans);
 }
 
 /* ---- One entry ----------------------------------------------------------- */
 
-static void fill_row(struct result_row *row, const struct scenario *s,
-                     const struct planned *n)
+static int bytes_agree(const struct result_row *row)
 {
-    *row = result_unknown();
-    row->strategy = n->asked->strategy->name;
-    row->layout = planned_layout(n);
-    if (!n->plan) {
-        row->reason = n->reason.text;
-        return;
-    }
+    return memcmp(row->bytes_sent, row->bytes_expected,
+                  (size_t)row->ranks * sizeof *row->bytes_sent) == 0;
+}
+
+static void fill_row(struct result_row *row, const struct scenario *s,
+                     const struct planned *n, const struct simulated *x,
+                     const char *network)
+{
     row->ranks = n->ranks;
     row->pass = s->job.pass;
     row->dtype = s->job.dtype;
     row->has_lse = job_has_lse(&s->job);
     row->asked = n->asked;
-    row->schedule_hash = planned_hash(n);
-    row->flops = planned_flops(n);
-    row->bytes_sent = planned_bytes_sent(n);
-    row->bytes_expected = planned_bytes_expected(n);
-    row->pairs = planned_pairs(n);
-    row->peak_bytes = planned_peak_bytes(n);
-}
-
-static int bytes_agree(const struct result_row *row)
-{
-    return memcmp(row->bytes_sent, row->bytes_expected,
-                  (size_t)row->ranks * sizeof *row->bytes_sent) == 0;
+    row->classes = x->period;
+    row->network = network;
+    row->schedule_hash = simulated_hash(x, n->ranks);
+    row->flops = simulated_flops(x, n->ranks);
+    row->bytes_sent = simulated_by_rank(x, n->ranks, offsetof(struct rank_facts,
+                                                              sent_bytes));
+    row->bytes_expected = simulated_bytes_expected(x, n);
+    row->pairs = simulated_by_rank(x, n->ranks,
+                                   offsetof(struct rank_facts, pairs));
+    row->peak_bytes = simulated_by_rank(x, n->ranks,
+                                        offsetof(struct rank_facts,
+                                                 peak_bytes));
+    row->predicted = x->result.seconds;
+    memcpy(row->collectives, x->result.collectives, sizeof row->collectives);
+    row->overlap = x->result.overlap;
+    row->passed = !x->result.deadlock && bytes_agree(row);
 }
 
 static void keep_trace(struct sim *m, int64_t i,
@@ -121,6 +140,8 @@ static void keep_trace(struct sim *m, int64_t i,
     x->repeats = 1;
     x->repeat_ns = xcalloc(1, sizeof *x->repeat_ns);
     x->repeat_ns[0] = x->spans_ns = llround(r->seconds * 1e9);
+    if (r->n_spans == 0)
+        return;
     m->spans = array_grow(m->spans, m->n_spans + r->n_spans, &m->spans_cap,
                           sizeof *m->spans);
     memcpy(m->spans + m->n_spans, r->spans,
@@ -128,46 +149,105 @@ static void keep_trace(struct sim *m, int64_t i,
     m->n_spans += r->n_spans;
 }
 
+/* What links carried, memory over time, the critical path: the last two where
+ * there are spans of all ranks. */
+static void find_history(struct sim *m, int64_t i, const struct simulated *x)
+{
+    const struct planned *n = &m->entries[i];
+    const struct simulate_result *r = &x->result;
+    const struct schedule *const *s =
+        (const struct schedule *const *)n->schedules;
+    struct trace_entry *t = &m->traced[i];
+    int64_t at = 0, to = 0, cap = 0;
+
+    t->links = history_links(m->machine, r, &t->n_links);
+    m->rows[i].links = t->links;
+    m->rows[i].n_links = t->n_links;
+    if (!x->whole || r->n_spans == 0)
+        return;
+    for (int32_t k = 0; k < n->ranks; k++, at = to) {
+        while (to < r->n_spans && r->spans[to].rank == k)
+            to++;
+        history_memory(s[k], r->spans + at, to - at, &t->memory, &t->n_memory,
+                       &cap);
+    }
+    m->paths[i] = history_path(s, n->ranks, r->spans, r->n_spans);
+    m->rows[i].path = &m->paths[i];
+}
+
+/* What the rank with the most pairs leans on. */
+static void find_leans(struct sim *m, int64_t i)
+{
+    struct planned *n = &m->entries[i];
+    const struct result_row *row = &m->rows[i];
+    int64_t most = 0;
+
+    for (int64_t r = 1; r < n->ranks; r++)
+        if (row->pairs[r] > row->pairs[most])
+            most = r;
+    struct schedule *s = plan_build(n->plan, (int32_t)most);
+    cost_leans(m->machine, m->scenario->kernel, s, &m->leans[i]);
+    schedule_destroy(s);
+    m->rows[i].leans = &m->leans[i];
+}
+
+/* P10 and P90: all tables and links are as wrong as each other, at once.  Large
+ * schedules are not simulated again: as if all of it were attention. */
+static void find_interval(struct sim *m, int64_t i, const struct simulated *x,
+                          const struct simulate_options *o)
+{
+    struct result_row *row = &m->rows[i];
+    int64_t ops = 0;
+
+    for (int64_t r = 0; r < row->ranks; r++)
+        ops += x->facts[r].ops;
+    for (int k = 0; k < 2; k++) {
+        struct machine moved = *m->machine;
+        moved.quantile = k ? 1 : -1;
+        if (x->whole && ops <= LARGE) {
+            row->interval[k] = simulated_again(x, &m->entries[i], m->lowered,
+                                               &moved, *o);
+        } else if (m->leans[i].n > 0) {
+            const struct lean *l = &m->leans[i].items[0];
+            row->interval[k] = row->predicted * (k ? l->high : l->low);
+        }
+    }
+}
+
 static int sim_entry(struct sim *m, int64_t i, struct error *e)
 {
     struct planned *n = &m->entries[i];
     struct simulate_options o = { .network = m->network,
                                   .kernel = m->scenario->kernel,
-                                  .entry = (int32_t)i, .record = 1 };
+                                  .slots = m->scenario->slots,
+                                  .entry = (int32_t)i,
+                                  .jitter = &m->scenario->jitter };
     struct result_row *row = &m->rows[i];
-    struct simulate_result r;
+    struct simulated x;
 
     planned_open(n, m->scenario, i, m->scenario->ranks);
-    planned_build(n);
-    fill_row(row, m->scenario, n);
+    *row = result_unknown();
+    row->strategy = n->asked->strategy->name;
+    row->layout = planned_layout(n);
     if (!n->plan) {             /* the trace has a place for it */
+        row->reason = n->reason.text;
         m->traced[i] = records_entry(&m->records, row->strategy, row->layout,
                                      NULL, 0);
         return 0;
     }
-    struct schedule **lowered = m->lowered ? planned_lower(n) : NULL;
-    const struct schedule *const *all =
-        (const struct schedule *const *)(lowered ? lowered : n->schedules);
-    progress("%s: simulating", row->strategy);
-    int rc = simulate_ready(all, n->ranks, m->machine, o.kernel, e);
-    if (!rc)
-        simulate(all, n->ranks, m->machine, &o, &r);
-    progress_end();
-    for (int64_t k = 0; lowered && k < n->ranks; k++)
-        schedule_destroy(lowered[k]);
-    free(lowered);
-    if (rc)
+    if (simulated_run(&x, n, m->fold, m->lowered, m->machine, o, e))
         return -1;
-    row->predicted = r.seconds;
-    row->overlap = r.overlap;
-    row->passed = !r.deadlock && bytes_agree(row);
-    if (r.deadlock) {
-        fprintf(stderr, "spar: %s: %s\n", row->strategy, r.stuck.text);
+    fill_row(row, m->scenario, n, &x, m->network->name);
+    find_leans(m, i);
+    find_interval(m, i, &x, &o);
+    if (x.result.deadlock) {
+        fprintf(stderr, "spar: %s: %s\n", row->strategy, x.result.stuck.text);
         m->stuck = 1;
     } else {
-        keep_trace(m, i, &r);
+        keep_trace(m, i, &x.result);
+        find_history(m, i, &x);
     }
-    simulate_result_clear(&r);
+    simulated_clear(&x);
     return 0;
 }
 
@@ -224,13 +304,25 @@ static int sim_scenario(struct scenario *s, const struct call *call,
     const struct sim_options *o = call->options;
     char *text = NULL;
     struct machine *machine = scenario_machine(s, &text, e);
+    struct error why = { 0 };
     struct sim m;
     int rc = 0;
 
-    if (!machine)
+    if (!machine || scenario_check_slots(s, machine, e)) {
+        machine_destroy(machine);
+        free(text);
         return -1;
-    sim_init(&m, s, machine, o->network);
+    }
+    const struct network_model *network = o->network
+        ? network_find(network_words[o->network]) : network_default(machine);
+    if (simulate_jitter(machine, &s->jitter, network, &why)) {
+        machine_destroy(machine);
+        free(text);
+        return scenario_fail(s, "jitter.links", e, "%s", why.text);
+    }
+    sim_init(&m, s, machine, network);
     m.lowered = o->lowered;
+    m.fold = !o->no_fold;
     for (int64_t i = 0; i < m.n && !rc; i++)
         rc = sim_entry(&m, i, e);
     if (!rc)

@@ -3,17 +3,21 @@
 
 #include "base/file.h"
 #include "cli/command.h"
-#include "cli/scenario.h"
+#include "cli/loads.h"
 
 #include "topo/draw.h"
 #include "topo/machine.h"
+#include "topo/reader.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct topo_options {
     int format;
+    const char *traffic;
+    int64_t entry;
 };
 
 static const char *const words[] = { "text", "json", "dot", "svg", NULL };
@@ -24,62 +28,112 @@ static void (*const draw[])(const struct drawing *d, FILE *out) = {
 static const struct option_row topo_rows[] = {
     { "format", 0, OPTION_WORD, offsetof(struct topo_options, format),
       "text|json|dot|svg", 0, 0, words, "what to print (text)" },
+    { "traffic", 0, OPTION_STRING, offsetof(struct topo_options, traffic),
+      "SCENARIO", 0, 0, NULL, "what it puts on the links of its machine" },
+    { "entry", 0, OPTION_INT, offsetof(struct topo_options, entry), "N", 0,
+      1 << 20, NULL, "with --traffic: of the scenario's strategies (0)" },
     ROW_END
 };
 
-/* A preset, a file, or what calibrate wrote. */
+/* What calibrate wrote, a file, or a preset. */
 static char *machine_text(const char *name, char **path, size_t *size,
                           struct error *e)
 {
     struct error why = { 0 };
     char *text = NULL;
+    int is_file = strpbrk(name, "./") && access(name, R_OK) == 0;
 
-    if (strcmp(name, "local") != 0)
+    if (!is_file && strcmp(name, "local") != 0) {
         text = scenario_data("machines", name, "", path, size, &why);
-    else if ((*path = machine_local_path()))
+    } else {
+        *path = is_file ? xstrdup(name) : machine_local_path();
         text = file_read((const char *const *)path, 1, &(int){ 0 }, size, &why);
+    }
     if (!text)
         fail_usage(e, "there is no machine \"%s\" (%s)", name, why.text);
     return text;
 }
 
-static struct machine *read_machine(const char *name, struct error *e)
+static struct graph *read_machine(const char *name, struct error *e)
 {
+    const char *rest;
+    const struct topology_reader *r = topology_word(name, &rest);
     char *path = NULL;
     size_t size = 0;
-    char *text = machine_text(name, &path, &size, e);
-    struct machine *m = text ? machine_parse(path, text, size, e) : NULL;
 
-    if (m && !m->graph) {
-        fail_usage(e, "%s: nothing is said of how its slots are connected "
-                   "(cluster)", path);
-        machine_destroy(m);
-        m = NULL;
-    }
+    if (r)
+        return r->read(name, rest, strlen(rest), e);
+    char *text = machine_text(name, &path, &size, e);
+    struct graph *g = text ? topology_read(path, text, size, e) : NULL;
     free(text);
     free(path);
-    return m;
+    return g;
+}
+
+static int draw_graph(struct graph *g, const char *name, int format,
+                      const double *bytes, const char *traffic)
+{
+    struct survey s;
+
+    if (!*g->name)
+        snprintf(g->name, sizeof g->name, "%s", name);
+    survey(g, &s);
+    draw[format](&(struct drawing){ g, &s, bytes, traffic }, stdout);
+    survey_clear(&s);
+    return SPAR_OK;
 }
 
 static int draw_machine(const char *name, int format, struct error *e)
 {
-    struct machine *m = read_machine(name, e);
-    struct survey s;
+    struct graph *g = read_machine(name, e);
 
-    if (!m)
+    if (!g)
         return -1;
-    survey(m->graph, &s);
-    struct drawing d = { m->name, m->processor, m->graph, &s };
-    draw[format](&d, stdout);
-    survey_clear(&s);
+    int rc = draw_graph(g, name, format, NULL, NULL);
+    graph_destroy(g);
+    return rc;
+}
+
+static int draw_loaded(struct scenario *s, const struct topo_options *o,
+                       struct error *e)
+{
+    struct machine *m = scenario_machine(s, NULL, e);
+    double *bytes = m ? scenario_loads(s, m, o->entry, e) : NULL;
+
+    if (bytes) {
+        const struct scenario_strategy *x = &s->strategies[o->entry];
+        char options[160];
+        options_text(x->strategy, &x->options, options, sizeof options);
+        char *traffic = xasprintf("%s on %lld ranks%s%s", x->strategy->name,
+                                  (long long)s->ranks, *options ? ", " : "",
+                                  options);
+        draw_graph(m->graph, m->name, o->format, bytes, traffic);
+        free(traffic);
+    }
+    int rc = bytes ? SPAR_OK : -1;
     machine_destroy(m);
-    return SPAR_OK;
+    free(bytes);
+    return rc;
+}
+
+static int draw_traffic(const struct topo_options *o, struct error *e)
+{
+    struct scenario *s = scenario_load(o->traffic, NULL, 0, e);
+    int rc = s && !scenario_need_ranks(s, e) ? draw_loaded(s, o, e) : -1;
+
+    scenario_destroy(s);
+    return rc;
 }
 
 static int topo_exec(const struct call *call, struct error *e)
 {
     const struct topo_options *o = call->options;
 
+    if (o->traffic && call->n_operands)
+        return fail_usage(e, "topo: --traffic takes the scenario's machine, no "
+                          "other");
+    if (o->traffic)
+        return draw_traffic(o, e);
     if (call->n_operands)
         return draw_machine(call->operands[0], o->format, e);
     if (o->format != FORMAT_TEXT && o->format != FORMAT_JSON)

@@ -28,7 +28,8 @@ struct command {
 
 extern const struct command command_list, command_show, command_check,
     command_run, command_sim, command_compare, command_trace,
-    command_calibrate, command_topo;
+    command_calibrate, command_import, command_validate, command_topo,
+    command_plan, command_place;
 
 /* ---- Option rows that commands have in common ---------------------------- */
 

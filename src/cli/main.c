@@ -18,7 +18,10 @@ static const struct command *const commands[] = {
     &command_compare,
     &command_trace,
     &command_calibrate,
+    &command_import,
+    &command_validate,
     &command_topo,
+    &command_plan, &command_place,
     NULL
 };
 
@@ -131,12 +134,12 @@ static int finish(int rc, int is_first, struct error *e)
     return e->status;
 }
 
-/* A command without MPI, started on several ranks by mistake: the first one
- * speaks. */
+/* Processes that do not see each other, started together by mistake: the first
+ * one speaks. */
 static int launched_first(void)
 {
-    static const char *const names[] = { "PMI_RANK", "PMIX_RANK",
-                                         "SLURM_PROCID", NULL };
+    static const char *const names[] = { "OMPI_COMM_WORLD_RANK", "PMI_RANK",
+                                         "PMIX_RANK", "SLURM_PROCID", NULL };
 
     for (int i = 0; names[i]; i++) {
         const char *rank = getenv(names[i]);
@@ -158,8 +161,12 @@ static int run_on_ranks(const struct command *c, int argc, char **argv)
 {
     struct error e = { 0 };
     int is_first = mpi_start(&argc, &argv);
-    int rc = call_command(c, argc - 1, argv + 1, is_first, &e);
+    int rc = mpi_check_launcher(&e);
 
+    if (rc)
+        is_first = launched_first();
+    else
+        rc = call_command(c, argc - 1, argv + 1, is_first, &e);
     return mpi_finish(finish(rc, is_first, &e));
 }
 

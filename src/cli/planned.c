@@ -3,7 +3,6 @@
 
 #include "cli/planned.h"
 
-#include "base/file.h"
 #include "cli/progress.h"
 #include "schedule/lower.h"
 
@@ -61,56 +60,6 @@ const char *planned_layout(const struct planned *p)
                         : p->asked->options.layout];
 }
 
-uint64_t planned_hash(const struct planned *p)
-{
-    uint64_t *hashes = xcalloc((size_t)p->ranks, sizeof *hashes);
-
-    for (int64_t r = 0; r < p->ranks; r++)
-        hashes[r] = p->schedules[r]->hash;
-    uint64_t hash = schedule_hash_all(hashes, p->ranks);
-    free(hashes);
-    return hash;
-}
-
-double planned_flops(const struct planned *p)
-{
-    double flops = 0;
-
-    for (int64_t r = 0; r < p->ranks; r++)
-        flops += schedule_flops(p->schedules[r]);
-    return flops;
-}
-
-static int64_t *by_rank(const struct planned *p,
-                        int64_t (*of)(const struct schedule *s))
-{
-    int64_t *values = xcalloc((size_t)p->ranks, sizeof *values);
-
-    for (int64_t r = 0; r < p->ranks; r++)
-        values[r] = of(p->schedules[r]);
-    return values;
-}
-
-int64_t *planned_bytes_sent(const struct planned *p)
-{
-    return by_rank(p, schedule_sent_bytes);
-}
-
-int64_t *planned_pairs(const struct planned *p)
-{
-    return by_rank(p, schedule_pairs);
-}
-
-static int64_t peak_of(const struct schedule *s)
-{
-    return (int64_t)s->peak_bytes;
-}
-
-int64_t *planned_peak_bytes(const struct planned *p)
-{
-    return by_rank(p, peak_of);
-}
-
 int64_t *planned_bytes_expected(const struct planned *p)
 {
     int64_t *values = xcalloc((size_t)p->ranks, sizeof *values);
@@ -134,53 +83,4 @@ int entries_apply(const struct scenario *s, int64_t ranks, struct error *e)
                  a->strategy->name, reason.text);
     }
     return fail_usage(e, "%s", lines);
-}
-
-/* ---- Machine ------------------------------------------------------------- */
-
-static char *local_text(struct scenario *s, char **path, size_t *size,
-                        struct error *e)
-{
-    struct error why = { 0 };
-    const char *file = *path = machine_local_path();
-    char *text = file_read(&file, 1, &(int){ 0 }, size, &why);
-
-    if (!text)
-        scenario_fail(s, "machine", e, "local: %s; `spar calibrate` writes it",
-                      why.text);
-    return text;
-}
-
-static char *preset_text(struct scenario *s, char **path, size_t *size,
-                         struct error *e)
-{
-    struct error why = { 0 };
-    char *text = scenario_data("machines", s->machine, s->path, path, size,
-                               &why);
-
-    if (!text)
-        scenario_fail(s, "machine", e, "there is no preset or file \"%s\" "
-                      "(%s)", s->machine, why.text);
-    return text;
-}
-
-struct machine *scenario_machine(struct scenario *s, char **text,
-                                 struct error *e)
-{
-    char *path = NULL;
-    size_t size = 0;
-
-    if (!s->machine) {
-        scenario_fail(s, "machine", e, "missing: local, a preset or a file");
-        return NULL;
-    }
-    char *bytes = (strcmp(s->machine, "local") ? preset_text : local_text)(
-        s, &path, &size, e);
-    struct machine *m = bytes ? machine_parse(path, bytes, size, e) : NULL;
-    free(path);
-    if (m && text)
-        *text = bytes;
-    else
-        free(bytes);
-    return m;
 }

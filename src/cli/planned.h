@@ -26,14 +26,8 @@ struct schedule **planned_lower(const struct planned *p);
 void planned_close(struct planned *p);
 
 const char *planned_layout(const struct planned *p);
-/* Of the schedules that are built. */
-uint64_t planned_hash(const struct planned *p);
-double planned_flops(const struct planned *p);
 /* By rank, the caller's to free. */
-int64_t *planned_bytes_sent(const struct planned *p);
 int64_t *planned_bytes_expected(const struct planned *p);
-int64_t *planned_pairs(const struct planned *p);
-int64_t *planned_peak_bytes(const struct planned *p);
 
 /* 0 if an entry of the scenario applies; else -1, usage, and a line for each
  * that does not. */
@@ -43,5 +37,10 @@ int entries_apply(const struct scenario *s, int64_t ranks, struct error *e);
  * a file.  *text, if wanted: the file, the caller's to free. NULL and *e. */
 struct machine *scenario_machine(struct scenario *s, char **text,
                                  struct error *e);
+
+/* Adds the surfaces of the files that m.kernels names, and, where text is
+ * wanted, their text to *text.  `from`: where m was read. 0, or -1 and *e. */
+int machine_find_kernels(struct machine *m, const char *from, char **text,
+                         struct error *e);
 
 #endif

@@ -96,6 +96,7 @@ struct trace_entry records_entry(struct records *r, const char *strategy,
 {
     struct trace_entry x = { .ranks = (int32_t)ranks };
     uint64_t *hashes = xcalloc((size_t)ranks, sizeof *hashes);
+    int known = 1;
 
     snprintf(x.strategy, sizeof x.strategy, "%s", strategy);
     snprintf(x.layout, sizeof x.layout, "%s", layout);
@@ -103,12 +104,16 @@ struct trace_entry records_entry(struct records *r, const char *strategy,
     x.ops = xcalloc((size_t)ranks, sizeof *x.ops);
     x.peak_bytes = xcalloc((size_t)ranks, sizeof *x.peak_bytes);
     for (int64_t i = 0; i < ranks; i++) {
+        if (!schedules || !schedules[i]) {
+            known = 0;
+            continue;
+        }
         hashes[i] = schedules[i]->hash;
         x.n_ops[i] = schedules[i]->n_ops;
         x.ops[i] = records_of(r, schedules[i]);
         x.peak_bytes[i] = (int64_t)schedules[i]->peak_bytes;
     }
-    x.schedule_hash = ranks ? schedule_hash_all(hashes, ranks) : 0;
+    x.schedule_hash = ranks && known ? schedule_hash_all(hashes, ranks) : 0;
     free(hashes);
     return x;
 }
@@ -121,5 +126,7 @@ void records_entry_clear(struct trace_entry *x)
     free(x->n_ops);
     free(x->peak_bytes);
     free(x->repeat_ns);
+    free(x->links);
+    free(x->memory);
     memset(x, 0, sizeof *x);
 }

@@ -22,8 +22,8 @@ struct op_record *records_of(struct records *r, const struct schedule *s);
 void records_describe(const struct records *r, struct trace *t);
 
 /* One entry of a trace; strategy, hash, layout, ops and peaks of the frozen
- * schedules of all ranks (0: it did not apply).  The other fields are left
- * zero. */
+ * schedules of all ranks (0: it did not apply).  Of NULL among them nothing is
+ * known, and the hash is 0.  The other fields are left zero. */
 struct trace_entry records_entry(struct records *r, const char *strategy,
                                  const char *layout,
                                  const struct schedule *const *schedules,

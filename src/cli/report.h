@@ -7,6 +7,7 @@
 
 #include "cli/scenario.h"
 #include "job/job.h"
+#include "models/history.h"
 #include "run/verify.h"
 
 #include <stdio.h>
@@ -18,12 +19,18 @@ struct result_row {
     const struct scenario_strategy *asked;      /* for the table; or NULL */
     const char *reason;         /* does not apply: why; the rest is not read */
     int64_t ranks;
+    const char *network;        /* simulated: the model; NULL: measured */
+    int64_t classes;            /* ranks that were simulated, others being like
+                                   them; 0: measured */
     enum pass pass;
     int64_t steps;              /* of a decode session, each verified; else 0 */
     enum dtype dtype;
     uint64_t schedule_hash;
     double median, p95, min;    /* s, measured; simulated: NaN */
     double predicted;           /* s */
+    double interval[2];         /* s, P10 and P90 of it; simulated only */
+    int64_t collectives[COLLECTIVE_HOWS];       /* that were timed so */
+    const struct leans *leans;  /* what it leans on; NULL: not known */
     double flops;               /* visible, all ranks */
     const int64_t *bytes_sent, *bytes_expected;         /* [ranks] each */
     const int64_t *pairs, *peak_bytes;
@@ -36,6 +43,9 @@ struct result_row {
     int has_lse;                /* linear attention has none: no such key */
     double overlap;             /* 0 .. 1 */
     int passed;
+    int64_t n_links;            /* simulated with shared links; 0 */
+    const struct trace_link *links;
+    const struct critical_path *path;   /* NULL: not known */
 };
 
 /* A row in which nothing is known. */

@@ -16,12 +16,14 @@
 
 static const char *const verify_names[] = { "full", "sampled", "none", NULL };
 
-/* Kernels of some builds: what was measured with them is simulated anywhere. */
+/* Kernels of some builds, and those of which times are published: what was
+ * measured with them is simulated anywhere. */
 static int check_kernel(struct yaml *y, int node, const char *name,
                         struct error *e)
 {
-    const char *names[32] = { "auto", "cuda", "cudnn" };
-    int n = 3;
+    const char *names[32] = { "auto", "cuda", "cudnn", "fa2", "fa3", "fa4",
+                              "trtllm" };
+    int n = 7;
 
     for (int i = 0; kernel_backends[i] && n < 31; i++)
         names[n++] = kernel_backends[i]->name;
@@ -35,7 +37,7 @@ static int check_kernel(struct yaml *y, int node, const char *name,
 
 static int read_run(struct scenario *s, struct error *e)
 {
-    static const char *const keys[] = { "ranks", "warmups", "repeats", "seed",
+    static const char *const keys[] = { "ranks", "slots", "warmups", "repeats", "seed",
                                         "verify", "kernel", "transport",
                                         "deterministic", NULL };
     struct yaml *y = s->yaml;
@@ -46,6 +48,7 @@ static int read_run(struct scenario *s, struct error *e)
         return -1;
     if (yaml_int(y, yaml_get(y, run, "ranks"), "run.ranks", 1, 1 << 20,
                  &s->ranks, e)
+        || read_slots(s, run, e)
         || yaml_int(y, yaml_get(y, run, "warmups"), "run.warmups", 0, 1000000,
                     &s->warmups, e)
         || yaml_int(y, yaml_get(y, run, "repeats"), "run.repeats", 1, 1000000,
@@ -68,7 +71,7 @@ static int read_run(struct scenario *s, struct error *e)
 static int read_top(struct scenario *s, struct error *e)
 {
     static const char *const keys[] = { "job", "run", "strategies", "machine",
-                                        NULL };
+                                        "what_if", "jitter", NULL };
     struct yaml *y = s->yaml;
     int root = yaml_root(y);
 
@@ -77,14 +80,33 @@ static int read_top(struct scenario *s, struct error *e)
                           "`strategies`", s->path);
     if (yaml_check_keys(y, root, "", keys, e))
         return -1;
-    return yaml_is_null(y, yaml_get(y, root, "machine")) ? 0
-        : yaml_string(y, yaml_get(y, root, "machine"), "machine", &s->machine,
-                      e);
+    return read_machine_key(s, e);
+}
+
+/* ---- Assignments --------------------------------------------------------------- */
+
+/* `machine: dgx-h100` takes `--set machine.hosts=8`, too. */
+static int open_machine(struct yaml *y, const char *set, struct error *e)
+{
+    int machine = yaml_get(y, yaml_root(y), "machine");
+
+    if (strncmp(set, "machine.", 8) || yaml_type(y, machine) != YAML_SCALAR
+        || yaml_is_null(y, machine))
+        return 0;
+    char *text = xasprintf("machine={name: \"%s\"}", yaml_text(y, machine));
+    int rc = yaml_set(y, text, e);
+    free(text);
+    return rc;
+}
+
+int scenario_assign(struct yaml *y, const char *set, struct error *e)
+{
+    return open_machine(y, set, e) || yaml_set(y, set, e) ? -1 : 0;
 }
 
 /* ---- The whole ---------------------------------------------------------------- */
 
-struct scenario *scenario_parse(const char *path, const char *text,
+struct scenario *question_parse(const char *path, const char *text,
                                 size_t size, const char *const *sets,
                                 int n_sets, struct error *e)
 {
@@ -99,13 +121,28 @@ struct scenario *scenario_parse(const char *path, const char *text,
     s->seed = 1;
     s->yaml = yaml_parse(path, text, size, e);
     for (int i = 0; s->yaml && i < n_sets && !rc; i++)
-        rc = yaml_set(s->yaml, sets[i], e);
+        rc = scenario_assign(s->yaml, sets[i], e);
     if (!s->yaml || rc || read_top(s, e) || read_run(s, e)
-        || read_job(s, e) || read_strategies(s, e)) {
+        || read_jitter(s, e) || read_job(s, e) || read_strategies(s, e)) {
         scenario_destroy(s);
         return NULL;
     }
     s->json = yaml_json(s->yaml);
+    return s;
+}
+
+struct scenario *scenario_parse(const char *path, const char *text,
+                                size_t size, const char *const *sets,
+                                int n_sets, struct error *e)
+{
+    struct scenario *s = question_parse(path, text, size, sets, n_sets, e);
+
+    if (s && !s->n_strategies) {
+        scenario_fail(s, "strategies", e, "missing: a list such as "
+                      "[{name: ring}]");
+        scenario_destroy(s);
+        return NULL;
+    }
     return s;
 }
 
@@ -114,11 +151,13 @@ void scenario_destroy(struct scenario *s)
     if (!s)
         return;
     job_clear(&s->job);
+    jitter_clear(&s->jitter);
     yaml_destroy(s->yaml);
     free(s->path);
     free(s->kernel);
     free(s->transport);
     free(s->strategies);
+    free(s->slots);
     free(s->machine);
     free(s->input);
     free(s->json);

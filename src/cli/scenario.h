@@ -5,9 +5,11 @@
 #ifndef SPAR_SCENARIO_H
 #define SPAR_SCENARIO_H
 
+#include "job/jitter.h"
 #include "job/job.h"
 #include "run/verify.h"
 #include "strategy/strategy.h"
+#include "topo/machine.h"
 #include "trace/trace.h"
 
 #include <stdio.h>
@@ -25,14 +27,17 @@ struct scenario {
     struct job job;             /* complete once `ready` */
     int ready;                  /* 0: scenario_apply_input() is still due */
     int64_t ranks;              /* 0: not given */
+    int32_t *slots;             /* [ranks] where each works; NULL: in order */
     int64_t warmups, repeats;
     int64_t seed;
     enum verify_mode verify;
     char *kernel, *transport;   /* "auto" or a name */
     int deterministic;
+    struct jitter jitter;
     int64_t n_strategies;
     struct scenario_strategy *strategies;
     char *machine;              /* name or path as given; NULL: none */
+    int64_t hosts;              /* of its cluster; 0: as it says */
     char *input;                /* path, seen from here; NULL: seeded */
     char *json;                 /* the scenario as run, assignments included */
     struct yaml *yaml;
@@ -52,6 +57,12 @@ struct scenario *scenario_parse(const char *path, const char *text,
                                 int n_sets, struct error *e);
 /* Read the file, and the shapes of its `input`: a scenario that is ready. */
 struct scenario *scenario_load(const char *path, const char *const *sets,
+                               int n_sets, struct error *e);
+/* The same of what `plan` is asked: `strategies` may be missing. */
+struct scenario *question_parse(const char *path, const char *text,
+                                size_t size, const char *const *sets,
+                                int n_sets, struct error *e);
+struct scenario *question_load(const char *path, const char *const *sets,
                                int n_sets, struct error *e);
 void scenario_destroy(struct scenario *s);
 
@@ -77,11 +88,27 @@ void print_variant(FILE *out, const struct scenario_strategy *s);
 /* Refuse a scenario without run.ranks (check, show, sim). */
 int scenario_need_ranks(struct scenario *s, struct error *e);
 
+/* run.slots, where the machine has them; else NULL. */
+const int32_t *scenario_slots(const struct scenario *s,
+                              const struct machine *m);
+/* Refuse run.slots that the machine does not have. */
+int scenario_check_slots(struct scenario *s, const struct machine *m,
+                         struct error *e);
+
 /* Text of kind/NAME.yaml ("transformers", "machines") in $SPAR_DATA, the source
  * tree, the installed data; or of the file NAME, if it has a slash or ends in
  * .yaml, beside `from`.  *found: its path. The caller frees both. */
 char *scenario_data(const char *kind, const char *name, const char *from,
                     char **found, size_t *size, struct error *e);
+
+/* Write the scenario as its tree now is, made by the command `line`: presets by
+ * name, files by their whole path; whole or not at all. */
+int scenario_emit(const char *path, struct scenario *s, const char *line,
+                  struct error *e);
+
+/* The whole path of a transformer or machine that is a file, seen from the
+ * scenario `from`; NULL: a preset.  The caller frees it. */
+char *scenario_file(const char *name, const char *from);
 
 /* "x/quick.yaml" and ".run.h5" give "x/quick.run.h5". */
 char *scenario_output(const char *path, const char *ending);

@@ -18,11 +18,30 @@ static int is_path(const char *name)
         || (n > 4 && !strcmp(name + n - 4, ".yml"));
 }
 
+char *scenario_file(const char *name, const char *from)
+{
+    char *path = is_path(name) ? file_beside(from, name) : NULL;
+    char *whole = path ? realpath(path, NULL) : NULL;
+
+    if (!whole)
+        return path;
+    free(path);
+    return whole;
+}
+
+/* ".yaml", or what the name brings itself. */
+static const char *ending_of(const char *name)
+{
+    size_t n = strlen(name);
+
+    return n > 4 && !strcmp(name + n - 4, ".csv") ? "" : ".yaml";
+}
+
 /* Candidates in order; returns their number. */
 static int candidates(const char *kind, const char *name, const char *from,
                       char *paths[3])
 {
-    const char *data = getenv("SPAR_DATA");
+    const char *data = getenv("SPAR_DATA"), *ending = ending_of(name);
     int n = 0;
 
     if (is_path(name)) {
@@ -30,10 +49,10 @@ static int candidates(const char *kind, const char *name, const char *from,
         return 1;
     }
     if (data && *data)
-        paths[n++] = xasprintf("%s/%s/%s.yaml", data, kind, name);
-    paths[n++] = xasprintf("%s/scenarios/%s/%s.yaml", SPAR_SOURCE_DIR, kind,
-                           name);
-    paths[n++] = xasprintf("%s/%s/%s.yaml", SPAR_DATADIR, kind, name);
+        paths[n++] = xasprintf("%s/%s/%s%s", data, kind, name, ending);
+    paths[n++] = xasprintf("%s/scenarios/%s/%s%s", SPAR_SOURCE_DIR, kind, name,
+                           ending);
+    paths[n++] = xasprintf("%s/%s/%s%s", SPAR_DATADIR, kind, name, ending);
     return n;
 }
 
@@ -74,14 +93,19 @@ static int load_input(struct scenario *s, struct error *e)
     return rc;
 }
 
-struct scenario *scenario_load(const char *path, const char *const *sets,
-                               int n_sets, struct error *e)
+typedef struct scenario *(*parse_fn)(const char *path, const char *text,
+                                     size_t size, const char *const *sets,
+                                     int n_sets, struct error *e);
+
+static struct scenario *load(parse_fn parse, const char *path,
+                             const char *const *sets, int n_sets,
+                             struct error *e)
 {
     size_t size;
     int which;
     char *text = file_read(&path, 1, &which, &size, e);
-    struct scenario *s = text ? scenario_parse(path, text, size, sets, n_sets,
-                                               e) : NULL;
+    struct scenario *s = text ? parse(path, text, size, sets, n_sets, e)
+                              : NULL;
 
     free(text);
     if (s && s->input && load_input(s, e)) {
@@ -89,4 +113,16 @@ struct scenario *scenario_load(const char *path, const char *const *sets,
         return NULL;
     }
     return s;
+}
+
+struct scenario *scenario_load(const char *path, const char *const *sets,
+                               int n_sets, struct error *e)
+{
+    return load(scenario_parse, path, sets, n_sets, e);
+}
+
+struct scenario *question_load(const char *path, const char *const *sets,
+                               int n_sets, struct error *e)
+{
+    return load(question_parse, path, sets, n_sets, e);
 }

@@ -87,6 +87,15 @@ void print_dot(FILE *out, const struct schedule *const *schedules,
 
 /* ---- GOAL ------------------------------------------------------------------ */
 
+/* Computing is CPU 0's, each channel has a CPU and network interface of its own,
+ * so that messages go on while a rank computes.  (LogGOPSim knows time within a
+ * CPU: what follows on another CPU's op may start too early there, so a chain
+ * that goes back and forth between messages and computing comes out short.) */
+static int goal_cpu(int channel)
+{
+    return 1 + channel;
+}
+
 static int64_t goal_tiles_bytes(const struct schedule *s,
                                 const struct operand *o, int64_t n)
 {
@@ -108,13 +117,20 @@ struct goal_message {
     int tag;
 };
 
+static void goal_move(FILE *out, int is_recv, int64_t bytes, int32_t peer,
+                      int channel)
+{
+    fprintf(out, "%s %" PRId64 "b %s %d tag %d cpu %d nic %d\n",
+            is_recv ? "recv" : "send", bytes, is_recv ? "from" : "to",
+            (int)peer, channel, goal_cpu(channel), goal_cpu(channel));
+}
+
 static void goal_message(FILE *out, struct goal_message m, int64_t number)
 {
     if (m.bytes == 0)
         return;
-    fprintf(out, "l%" PRId64 "%s%" PRId64 ": %s %" PRId64 "b %s %d tag %d\n",
-            m.op, m.name, number, m.is_recv ? "recv" : "send", m.bytes,
-            m.is_recv ? "from" : "to", (int)m.peer, m.tag);
+    fprintf(out, "l%" PRId64 "%s%" PRId64 ": ", m.op, m.name, number);
+    goal_move(out, m.is_recv, m.bytes, m.peer, m.tag);
     fprintf(out, "l%" PRId64 "%s%" PRId64 " requires l%" PRId64 "\n", m.op,
             m.name, number, m.op);
     fprintf(out, "l%" PRId64 "e requires l%" PRId64 "%s%" PRId64 "\n", m.op,
@@ -155,7 +171,7 @@ static void goal_all_reduce(FILE *out, const struct schedule *s, int64_t i,
     int64_t own = chunk_first(all, N, c->me + 1) - chunk_first(all, N, c->me);
     int tag = s->ops[i].channel;
 
-    fprintf(out, "l%" PRId64 "m0: calc 0\n", i);
+    fprintf(out, "l%" PRId64 "m0: calc 0 cpu %d\n", i, goal_cpu(tag));
     for (int64_t m = 0; m < N; m++) {
         int64_t theirs = chunk_first(all, N, m + 1) - chunk_first(all, N, m);
         int32_t peer = c->ranks[m];
@@ -194,9 +210,10 @@ static void goal_collective(FILE *out, const struct schedule *s, int64_t i)
 {
     const struct op *op = &s->ops[i];
     struct collective_shape c = op_collective(s, op);
+    int cpu = goal_cpu(op->channel);
 
-    fprintf(out, "l%" PRId64 ": calc 0\nl%" PRId64 "e: calc 0\n"
-            "l%" PRId64 "e requires l%" PRId64 "\n", i, i, i, i);
+    fprintf(out, "l%" PRId64 ": calc 0 cpu %d\nl%" PRId64 "e: calc 0 cpu %d\n"
+            "l%" PRId64 "e requires l%" PRId64 "\n", i, cpu, i, cpu, i, i);
     if (op->collective == EXCLUSIVE_SCAN)
         goal_scan(out, s, i, &c);
     else if (collective_reduces((enum collective)op->collective))
@@ -205,21 +222,24 @@ static void goal_collective(FILE *out, const struct schedule *s, int64_t i)
         goal_exchange(out, s, i, &c);
 }
 
-static void goal_op(FILE *out, const struct schedule *s, int64_t i)
+static void goal_op(FILE *out, const struct schedule *s, int64_t i,
+                    const struct op_timer *timer)
 {
     const struct op *op = &s->ops[i];
     struct work w = op_work(s, op);
 
-    if (op->kind == OP_COLLECTIVE)
+    if (op->kind == OP_COLLECTIVE) {
         goal_collective(out, s, i);
-    else if (op->kind == OP_SEND)
-        fprintf(out, "l%" PRId64 ": send %" PRId64 "b to %d tag %d\n", i,
-                w.sent_bytes, (int)op->peer, op->channel);
+        return;
+    }
+    fprintf(out, "l%" PRId64 ": ", i);
+    if (op->kind == OP_SEND)
+        goal_move(out, 0, w.sent_bytes, op->peer, op->channel);
     else if (op->kind == OP_RECV)
-        fprintf(out, "l%" PRId64 ": recv %" PRId64 "b from %d tag %d\n", i,
-                w.received_bytes, (int)op->peer, op->channel);
+        goal_move(out, 1, w.received_bytes, op->peer, op->channel);
     else
-        fprintf(out, "l%" PRId64 ": calc %.0f\n", i, w.flops);
+        fprintf(out, "calc %.0f\n", timer
+                ? 1e9 * timer->seconds(timer->arg, s, op) : w.flops);
 }
 
 static void goal_requires(FILE *out, const struct schedule *s, int64_t i,
@@ -229,7 +249,8 @@ static void goal_requires(FILE *out, const struct schedule *s, int64_t i,
             s->ops[before].kind == OP_COLLECTIVE ? "e" : "");
 }
 
-static void goal_rank(FILE *out, const struct schedule *s)
+static void goal_rank(FILE *out, const struct schedule *s,
+                      const struct op_timer *timer)
 {
     int64_t tail[LANES];
 
@@ -239,7 +260,7 @@ static void goal_rank(FILE *out, const struct schedule *s)
     for (int64_t i = 0; i < s->n_ops; i++) {
         const struct op *op = &s->ops[i];
         int lane[2];
-        goal_op(out, s, i);
+        goal_op(out, s, i, timer);
         for (int32_t d = 0; d < op->dep_count; d++)
             goal_requires(out, s, i, s->deps[op->dep_first + d].op);
         op_lanes(op, lane);
@@ -253,9 +274,9 @@ static void goal_rank(FILE *out, const struct schedule *s)
 }
 
 void print_goal(FILE *out, const struct schedule *const *schedules,
-                int64_t ranks)
+                int64_t ranks, const struct op_timer *timer)
 {
     fprintf(out, "num_ranks %" PRId64 "\n", ranks);
     for (int64_t r = 0; r < ranks; r++)
-        goal_rank(out, schedules[r]);
+        goal_rank(out, schedules[r], timer);
 }

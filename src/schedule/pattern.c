@@ -37,6 +37,8 @@ struct schedule *schedule_clone(const struct schedule *s)
     copy->buffers = copy_of(s->buffers, s->n_buffers, sizeof *s->buffers);
     copy->ops = copy_of(s->ops, s->n_ops, sizeof *s->ops);
     copy->deps = copy_of(s->deps, s->n_deps, sizeof *s->deps);
+    if (s->parents)
+        copy->parents = copy_of(s->parents, s->n_ops, sizeof *s->parents);
     return copy;
 }
 

@@ -97,7 +97,8 @@ static uint64_t table_hash(const char *data, size_t bytes)
         h ^= h >> 29;
     }
     word = 0;
-    memcpy(&word, data, bytes);
+    if (bytes)                  /* of nothing, data may be NULL */
+        memcpy(&word, data, bytes);
     h = (h ^ word) * odd;
     return h ^ h >> 32;
 }

@@ -18,10 +18,15 @@ void print_text(FILE *out, const struct schedule *s);
 void print_dot(FILE *out, const struct schedule *const *schedules,
                int64_t ranks);
 
-/* All ranks; an op that computes is `calc` of one ns a flop (that is, at
- * 1 Gflop/s), collectives are their pairwise messages, tag = channel: an
- * all-reduce a reduce-scatter and an all-gather, a scan a chain. */
+/* Seconds of an op that computes. */
+struct op_timer {
+    double (*seconds)(void *arg, const struct schedule *s, const struct op *op);
+    void *arg;
+};
+/* All ranks; an op that computes is `calc` of its ns, without a timer one ns a
+ * flop (that is, at 1 Gflop/s); collectives are their pairwise messages, tag =
+ * channel: an all-reduce a reduce-scatter and an all-gather, a scan a chain. */
 void print_goal(FILE *out, const struct schedule *const *schedules,
-                int64_t ranks);
+                int64_t ranks, const struct op_timer *timer);
 
 #endif

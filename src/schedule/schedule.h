@@ -269,7 +269,7 @@ void schedule_destroy(struct schedule *s);
  * (frozen; it must outlive the building): then it is built sooner. */
 struct schedule *schedule_create_like(const struct schedule *pattern,
                                       int32_t rank);
-/* Of a frozen one that is not lowered. */
+/* Of a frozen one. */
 struct schedule *schedule_clone(const struct schedule *s);
 
 /* Add a buffer; returns its index.  b->label is set from `label`. */

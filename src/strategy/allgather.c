@@ -206,4 +206,5 @@ const struct strategy strategy_allgather = {
     .backward = allgather_backward,
     .bytes_forward = allgather_bytes_forward,
     .bytes_backward = allgather_bytes_backward,
+    .period = period_full_mask
 };

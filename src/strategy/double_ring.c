@@ -66,6 +66,13 @@ static int double_ring_applies(const struct job *job,
     return 0;
 }
 
+static int64_t double_ring_period(const struct job *job,
+                                  const struct strategy_options *o,
+                                  int64_t ranks)
+{
+    return job->mask.kind == MASK_FULL ? inner_ranks(o, ranks) : 0;
+}
+
 static struct rings make_rings(const struct view *v, int64_t d)
 {
     int64_t w = inner_ranks(v->options, v->members);
@@ -280,4 +287,5 @@ const struct strategy strategy_double_ring = {
     .backward = double_ring_backward,
     .bytes_forward = double_ring_bytes_forward,
     .bytes_backward = double_ring_bytes_backward,
+    .period = double_ring_period
 };

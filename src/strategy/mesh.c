@@ -205,6 +205,21 @@ int64_t mesh_bytes_backward(const struct view *v,
 MESH_FUNCTIONS(usp, &strategy_ring)
 MESH_FUNCTIONS(twod, &strategy_double_ring)
 
+/* Ranks of a head group differ in heads, not in what they do; the next context
+ * group is a ring's next rank, or a double ring's next window. */
+int64_t mesh_period(const struct job *job, const struct strategy_options *o,
+                    int64_t ranks, const struct strategy *context)
+{
+    struct mesh m = make_mesh(job, o, ranks);
+    const struct transformer *t = &job->transformer;
+
+    if (t->heads % m.h || t->kv_heads % m.h || m.window)
+        return 0;
+    if (m.placement == CONTEXT_FIRST)
+        return m.C;
+    return m.h * context->period(job, o, m.C);
+}
+
 static const char *const usp_options[] = { "layout", "block", "head",
                                            "head_group", "placement", NULL };
 static const char *const twod_options[] = { "layout", "block", "head",

@@ -21,6 +21,8 @@ int64_t mesh_bytes_forward(const struct view *v,
                            const struct strategy *context);
 int64_t mesh_bytes_backward(const struct view *v,
                             const struct strategy *context);
+int64_t mesh_period(const struct job *job, const struct strategy_options *o,
+                    int64_t ranks, const struct strategy *context);
 
 /* The functions NAME_forward, NAME_bytes_forward, NAME_bytes_backward of a
  * strategy that composes with `context`, and the fields that name them. */
@@ -36,11 +38,17 @@ int64_t mesh_bytes_backward(const struct view *v,
     static int64_t NAME ## _bytes_backward(const struct view *v)              \
     {                                                                         \
         return mesh_bytes_backward(v, context);                               \
+    }                                                                         \
+    static int64_t NAME ## _period(const struct job *job,                     \
+                                   const struct strategy_options *o,          \
+                                   int64_t ranks)                             \
+    {                                                                         \
+        return mesh_period(job, o, ranks, context);                           \
     }
 #define MESH_FIELDS(NAME)                                                     \
     .family = "softmax", .applies = mesh_applies, .turns = 1,                 \
     .shard = mesh_shard, .forward = NAME ## _forward,                         \
     .backward = mesh_backward, .bytes_forward = NAME ## _bytes_forward,       \
-    .bytes_backward = NAME ## _bytes_backward
+    .bytes_backward = NAME ## _bytes_backward, .period = NAME ## _period
 
 #endif

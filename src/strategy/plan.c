@@ -243,6 +243,91 @@ struct schedule *plan_build(struct plan *p, int32_t rank)
     return build(p, rank);
 }
 
+/* ---- Ranks that do the same ---------------------------------------------- */
+
+static int shards_alike(const struct plan *p)
+{
+    return p->job.sequences == 1 && p->job.tokens % p->ranks == 0
+        && p->job.pass != PASS_DECODE && p->options.layout == LAYOUT_CONTIGUOUS;
+}
+
+static int group_moved(const struct plan *p, int32_t a, int32_t b,
+                       int64_t distance)
+{
+    int64_t n, n_b;
+    const int32_t *from = pool_group_get(p->pool, a, &n);
+    const int32_t *to = pool_group_get(p->pool, b, &n_b);
+
+    if (n != n_b)
+        return 0;
+    if (n == p->ranks)          /* all of them */
+        return a == b;
+    for (int64_t i = 0; i < n; i++)
+        if (to[i] != (from[i] + distance) % p->ranks)
+            return 0;
+    return 1;
+}
+
+/* Operands may lie elsewhere in their buffers, as long as as much is done. */
+static int same_work(const struct schedule *a, const struct op *x,
+                     const struct schedule *b, const struct op *y)
+{
+    struct work v = op_work(a, x), w = op_work(b, y);
+
+    return v.flops == w.flops && v.pairs == w.pairs
+        && v.memory_bytes == w.memory_bytes
+        && v.sent_bytes == w.sent_bytes
+        && v.received_bytes == w.received_bytes;
+}
+
+static int same_deps(const struct schedule *a, const struct schedule *b)
+{
+    for (int64_t i = 0; i < a->n_deps; i++)
+        if (a->deps[i].op != b->deps[i].op)
+            return 0;
+    return 1;
+}
+
+/* Does b what a does, that many ranks on? */
+static int is_moved(const struct plan *p, const struct schedule *a,
+                    const struct schedule *b, int64_t distance)
+{
+    if (a->n_ops != b->n_ops || a->n_deps != b->n_deps
+        || !same_deps(a, b))
+        return 0;
+    for (int64_t i = 0; i < a->n_ops; i++) {
+        const struct op *x = &a->ops[i], *y = &b->ops[i];
+        if (x->kind != y->kind || x->channel != y->channel
+            || x->segments != y->segments || x->dep_count != y->dep_count
+            || (x->operands != y->operands && !same_work(a, x, b, y)))
+            return 0;
+        if (x->kind == OP_COLLECTIVE
+            && !group_moved(p, x->peer, y->peer, distance))
+            return 0;
+        if ((x->kind == OP_SEND || x->kind == OP_RECV)
+            && y->peer != (x->peer + distance) % p->ranks)
+            return 0;
+    }
+    return 1;
+}
+
+int64_t plan_period(struct plan *p)
+{
+    const struct strategy *st = p->strategy;
+    int64_t n = st->period && shards_alike(p)
+        ? st->period(&p->job, &p->options, p->ranks) : 0;
+    int moved = n > 0 && n < p->ranks && p->ranks % n == 0;
+
+    for (int64_t r = 0; moved && r < n; r++) {
+        struct schedule *a = plan_build(p, (int32_t)r);
+        struct schedule *b = plan_build(p, (int32_t)(p->ranks - n + r));
+        moved = is_moved(p, a, b, p->ranks - n);
+        schedule_destroy(a);
+        schedule_destroy(b);
+    }
+    return moved ? n : p->ranks;
+}
+
 int64_t plan_bytes_expected(const struct plan *p, int32_t rank)
 {
     struct view v = root_view(p, rank);

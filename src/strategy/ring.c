@@ -173,4 +173,5 @@ const struct strategy strategy_ring = {
     .backward = ring_backward,
     .bytes_forward = ring_bytes_forward,
     .bytes_backward = ring_bytes_backward,
+    .period = period_full_mask
 };

@@ -271,4 +271,5 @@ const struct strategy strategy_rsa = {
     .backward = rsa_backward,
     .bytes_forward = rsa_bytes_forward,
     .bytes_backward = rsa_bytes_backward,
+    .period = period_full_mask
 };

@@ -39,6 +39,10 @@ struct strategy {
      * dtypes only. */
     int64_t (*bytes_forward)(const struct view *v);
     int64_t (*bytes_backward)(const struct view *v);
+    /* Where all shards are alike: ranks r and r + that do the same, to ranks as
+     * far from them.  0: no two need to.  NULL: never. */
+    int64_t (*period)(const struct job *job, const struct strategy_options *o,
+                      int64_t ranks);
 };
 
 extern const struct strategy strategy_ring, strategy_allgather,
@@ -47,6 +51,9 @@ extern const struct strategy strategy_ring, strategy_allgather,
     strategy_lasp, strategy_lasp2, strategy_lasp2_scan, strategy_lasp2h;
 extern const struct strategy *const strategies[];   /* NULL-terminated */
 const struct strategy *strategy_find(const char *name);
+/* Periods: 1 with a full mask, else 0. */
+int64_t period_full_mask(const struct job *job,
+                         const struct strategy_options *o, int64_t ranks);
 
 /* 0, or -1 and *e: why the strategy does not apply. */
 int plan_applies(const struct job *job, const struct strategy *st,
@@ -68,6 +75,11 @@ enum layout plan_layout(const struct plan *p);
  * decode session, the job of its last step: sequence + decode_steps tokens. */
 const struct job *plan_job(const struct plan *p);
 int32_t plan_ranks(const struct plan *p);
+/* The ranks of a plan that are enough to know all: what rank r does rank
+ * r + that does, to ranks (modulo their number) as far from it, with as many
+ * bytes and pairs.  As the strategy says; where the last period, which is built
+ * beside the first, is not so, or nothing is known: the number of ranks. */
+int64_t plan_period(struct plan *p);
 /* The frozen schedule of one rank (forward, and backward if the pass has it);
  * the caller destroys it before the plan. */
 struct schedule *plan_build(struct plan *p, int32_t rank);

@@ -66,4 +66,5 @@ const struct strategy strategy_token_ring = {
     .backward = token_ring_backward,
     .bytes_forward = token_ring_bytes_forward,
     .bytes_backward = token_ring_bytes_backward,
+    .period = period_full_mask
 };

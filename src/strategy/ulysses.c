@@ -63,6 +63,17 @@ static int64_t ulysses_bytes_backward(const struct view *v)
     return ulysses_bytes(v, exchange_bytes_backward);
 }
 
+/* Whatever the mask: everyone attends all tokens. */
+static int64_t ulysses_period(const struct job *job,
+                              const struct strategy_options *o, int64_t ranks)
+{
+    const struct transformer *t = &job->transformer;
+
+    (void)o;
+    return t->heads % ranks == 0
+        && (t->kv_heads % ranks == 0 || ranks % t->kv_heads == 0);
+}
+
 static const char *const ulysses_options[] = { "layout", "block",
                                                "head_group", NULL };
 
@@ -75,4 +86,5 @@ const struct strategy strategy_ulysses = {
     .backward = ulysses_backward,
     .bytes_forward = ulysses_bytes_forward,
     .bytes_backward = ulysses_bytes_backward,
+    .period = ulysses_period
 };

@@ -5,6 +5,7 @@ libtrace_a_SOURCES = \
 	%D%/compare.c \
 	%D%/file.c \
 	%D%/file.h \
+	%D%/file_simulated.c \
 	%D%/h5.h \
 	%D%/h5_read.c \
 	%D%/h5_write.c \
@@ -13,6 +14,8 @@ libtrace_a_SOURCES = \
 	%D%/spool.h \
 	%D%/spool_read.c \
 	%D%/summary.c \
+	%D%/sweep.c \
+	%D%/sweep.h \
 	%D%/tensors.c \
 	%D%/trace.h \
 	%D%/usage.c \

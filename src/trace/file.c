@@ -264,6 +264,7 @@ static int put_entry(hid_t entries, const struct trace *t, int64_t i)
                         x->peak_bytes, x->ranks) ||
              put_int64s(g, "n_ops", "1", "ops of each rank's schedule",
                         x->n_ops, x->ranks) ||
+             trace_put_links(g, x) || trace_put_memory(g, x) ||
              put_unseen(g, t, i);
     h5_close_object(g);
     return rc ? -1 : 0;
@@ -318,6 +319,19 @@ static int uuid_text(char *text, int size)
     return ok ? 0 : -1;
 }
 
+static int put_job(hid_t f, const struct trace *t)
+{
+    const struct trace_job *j = t->job;
+
+    return h5_put_string(f, "job_id", j->id) ||
+                   h5_put_string(f, "job_nodes", j->nodes) ||
+                   h5_put_string(f, "job_tasks", j->tasks) ||
+                   h5_put_string(f, "job_topology", j->topology) ||
+                   h5_put_strings(f, "job_places", j->places, t->ranks)
+               ? -1
+               : 0;
+}
+
 static int put_provenance(hid_t f, const struct trace *t)
 {
     int32_t version = TRACE_SCHEMA;
@@ -338,6 +352,7 @@ static int put_provenance(hid_t f, const struct trace *t)
                    h5_put_strings(f, "hosts", t->hosts, t->ranks) ||
                    (t->slots &&
                     h5_put_strings(f, "slots", t->slots, t->ranks)) ||
+                   (t->job && put_job(f, t)) ||
                    h5_put_string(f, "versions", t->versions) ||
                    h5_put_string(f, "scenario", t->scenario_json) ||
                    h5_put_string(f, "machine", t->machine) ||

@@ -12,4 +12,8 @@ enum { TRACE_SCHEMA = 1 };
 int clock_put(hid_t file, const struct trace *t);
 int clock_get(const struct h5_in *in, struct trace *t);
 
+/* Groups links and memory of an entry, where it has them. */
+int trace_put_links(hid_t entry, const struct trace_entry *x);
+int trace_put_memory(hid_t entry, const struct trace_entry *x);
+
 #endif

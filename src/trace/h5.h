@@ -36,16 +36,21 @@ int h5_put_string_column(hid_t at, const char *name, const char *const *values,
                          int64_t n);
 
 /* A dataset and how it lies in the file. */
+enum { H5_AXES = 12 };
 struct h5_dataset {
     const char *name;
     const char *units, *meaning;    /* attributes units, long_name */
     hid_t memory, file;             /* types */
     int rank;
-    hsize_t shape[4];
+    hsize_t shape[H5_AXES];
     hsize_t chunk;              /* 0: contiguous; else 1-D, extensible */
     hid_t scale;                /* dimension scale of axis 0; 0: none */
+    const hid_t *scales;        /* of all axes; NULL: none */
 };
 int h5_put_dataset(hid_t at, const struct h5_dataset *d, const void *data);
+/* Strings in the shape of d, whose types and units are not read. */
+int h5_put_string_grid(hid_t at, struct h5_dataset d,
+                       const char *const *values);
 
 /* ---- Reading ------------------------------------------------------------- */
 

@@ -189,11 +189,19 @@ int h5_put_number(hid_t at, const char *name, hid_t type, const void *value)
 int h5_put_string_column(hid_t at, const char *name, const char *const *values,
                          int64_t n)
 {
-    hid_t type = string_type();
-    struct h5_dataset d = { .name = name, .units = "1", .memory = type,
-                            .file = type, .rank = 1, .shape = { (hsize_t)n } };
-    int rc = h5_put_dataset(at, &d, values);
+    struct h5_dataset d = { .name = name, .rank = 1, .shape = { (hsize_t)n } };
 
+    return h5_put_string_grid(at, d, values);
+}
+
+int h5_put_string_grid(hid_t at, struct h5_dataset d,
+                       const char *const *values)
+{
+    hid_t type = string_type();
+
+    d.units = "1";
+    d.memory = d.file = type;
+    int rc = h5_put_dataset(at, &d, values);
     H5Tclose(type);
     return rc;
 }
@@ -216,12 +224,15 @@ static int describe(hid_t id, const struct h5_dataset *d)
         return -1;
     if (d->meaning && h5_put_string(id, "long_name", d->meaning))
         return -1;
+    for (int i = 0; d->scales && i < d->rank; i++)
+        if (H5DSattach_scale(id, d->scales[i], (unsigned)i) < 0)
+            return -1;
     return d->scale && H5DSattach_scale(id, d->scale, 0) < 0 ? -1 : 0;
 }
 
 int h5_put_dataset(hid_t at, const struct h5_dataset *d, const void *data)
 {
-    hsize_t most[4];
+    hsize_t most[H5_AXES];
 
     for (int i = 0; i < d->rank; i++)
         most[i] = d->chunk ? H5S_UNLIMITED : d->shape[i];

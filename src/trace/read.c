@@ -293,22 +293,50 @@ static int read_strings(const struct h5_in *in, const char *name,
     return *strings ? 0 : -1;
 }
 
-/* Measured runs have them, older ones did not. */
-static int read_slots(const struct h5_in *in, struct trace *t)
+/* One of each rank, where the attribute is there: measured runs have them,
+ * older ones did not. */
+static int read_by_rank(const struct h5_in *in, const char *name,
+                        const struct trace *t, const char ***strings)
 {
     int64_t n;
 
-    if (H5Aexists(in->file, "slots") <= 0)
+    if (H5Aexists(in->file, name) <= 0)
         return 0;
-    char **slots = h5_get_strings(in, "/", "slots", &n);
-    if (slots && n == t->ranks) {
-        t->slots = (const char **)slots;
+    char **found = h5_get_strings(in, "/", name, &n);
+    if (found && n == t->ranks) {
+        *strings = (const char **)found;
         return 0;
     }
-    if (!slots)
+    if (!found)
         return -1;
-    h5_free_strings(slots, n);
-    return damaged(in, "not as many slots as hosts");
+    h5_free_strings(found, n);
+    return damaged(in, "not as many slots or places as hosts");
+}
+
+static int read_job(const struct h5_in *in, struct trace *t)
+{
+    if (H5Aexists(in->file, "job_id") <= 0)
+        return 0;
+    struct trace_job *j = xcalloc(1, sizeof *j);
+    t->job = j;
+    return (j->id = h5_get_string(in, "/", "job_id")) &&
+                   (j->nodes = h5_get_string(in, "/", "job_nodes")) &&
+                   (j->tasks = h5_get_string(in, "/", "job_tasks")) &&
+                   (j->topology = h5_get_string(in, "/", "job_topology"))
+               ? read_by_rank(in, "job_places", t, &j->places)
+               : -1;
+}
+
+static void free_job(struct trace_job *j, int32_t ranks)
+{
+    if (!j)
+        return;
+    h5_free_strings((char **)j->places, j->places ? ranks : 0);
+    free((char *)j->id);
+    free((char *)j->nodes);
+    free((char *)j->tasks);
+    free((char *)j->topology);
+    free(j);
 }
 
 static int read_provenance(const struct h5_in *in, struct trace *t)
@@ -323,7 +351,7 @@ static int read_provenance(const struct h5_in *in, struct trace *t)
     if (!t->hosts)
         return -1;
     t->ranks = (int32_t)ranks;
-    if (read_slots(in, t))
+    if (read_by_rank(in, "slots", t, &t->slots) || read_job(in, t))
         return -1;
     return (t->scenario_json = h5_get_string(in, "/", "scenario")) &&
                    (t->command = h5_get_string(in, "/", "history")) &&
@@ -406,6 +434,7 @@ void trace_destroy(struct trace *t)
     h5_free_strings((char **)t->lanes, t->n_lanes);
     h5_free_strings((char **)t->hosts, t->ranks);
     h5_free_strings((char **)t->slots, t->slots ? t->ranks : 0);
+    free_job((struct trace_job *)t->job, t->ranks);
     free((void *)t->scenario_json);
     free((void *)t->command);
     free((void *)t->machine);

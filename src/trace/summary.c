@@ -41,9 +41,14 @@ static void text_trace(FILE *out, const char *path, const struct trace *t)
 {
     fprintf(out, "%s: %s, %" PRId32 " ranks, %" PRId64 " spans\n", path,
             t->simulated ? "simulated" : "measured", t->ranks, t->n_spans);
-    for (int32_t r = 0; t->slots && r < t->ranks; r++)
-        fprintf(out, "  rank %" PRId32 " on %s of %s\n", r, t->slots[r],
-                trace_host(t, r));
+    if (t->job)
+        fprintf(out, "  job %s: nodes %s, tasks %s\n", t->job->id,
+                t->job->nodes, t->job->tasks);
+    for (int32_t r = 0; t->slots && r < t->ranks; r++) {
+        const char *place = trace_place(t, r);
+        fprintf(out, "  rank %" PRId32 " on %s of %s%s%s\n", r, t->slots[r],
+                trace_host(t, r), *place ? ", " : "", place);
+    }
     for (int64_t i = 0; i < t->n_entries; i++)
         text_entry(out, t, i);
 }
@@ -66,6 +71,8 @@ static void json_entry(struct json *j, const struct trace *t, int64_t entry)
         json_int(j, "rank", r);
         json_text(j, "host", trace_host(t, r));
         json_text(j, "slot", trace_slot(t, r));
+        if (t->job)
+            json_text(j, "place", trace_place(t, r));
         json_int(j, "ops", x->n_ops[r]);
         usage_json(j, "usage", &usage[r]);
         json_text(j, "last_op",
@@ -77,6 +84,16 @@ static void json_entry(struct json *j, const struct trace *t, int64_t entry)
     free(usage);
 }
 
+static void json_job(struct json *j, const struct trace_job *job)
+{
+    json_object(j, "job");
+    json_text(j, "id", job->id);
+    json_text(j, "nodes", job->nodes);
+    json_text(j, "tasks", job->tasks);
+    json_text(j, "topology", job->topology);
+    json_end(j);
+}
+
 static void json_trace(FILE *out, const struct trace *t)
 {
     struct json j;
@@ -86,6 +103,8 @@ static void json_trace(FILE *out, const struct trace *t)
     json_text(&j, "time_base", t->simulated ? "simulated" : "measured");
     json_int(&j, "ranks", t->ranks);
     json_int(&j, "spans", t->n_spans);
+    if (t->job)
+        json_job(&j, t->job);
     json_array(&j, "entries");
     for (int64_t i = 0; i < t->n_entries; i++)
         json_entry(&j, t, i);

@@ -59,6 +59,21 @@ struct spool_state {
 int64_t spool_states(const char *folder, struct spool_state **states,
                      struct error *e);
 
+/* What a simulation knows besides; written, not read back.  A link of the
+ * machine, one direction or a port. */
+struct trace_link {
+    char kind[16];              /* "nvlink", ...; "port" */
+    char from[48], to[48];
+    double capacity;            /* B/s */
+    double bytes;               /* all that went over it */
+    double busy;                /* s when anything did */
+    double peak;                /* largest part of the capacity in use */
+};
+struct trace_memory {           /* bytes of a rank's buffers from then on */
+    int64_t time, bytes;
+    int32_t rank;
+};
+
 /* ---- The file ------------------------------------------------------------ */
 
 struct trace_entry {            /* one per entry of `strategies` */
@@ -74,10 +89,21 @@ struct trace_entry {            /* one per entry of `strategies` */
     int64_t *n_ops;             /* [ranks] */
     struct op_record **ops;     /* [ranks][n_ops] */
     int64_t *peak_bytes;        /* [ranks] */
+    int64_t n_links, n_memory;
+    struct trace_link *links;
+    struct trace_memory *memory;        /* by rank, time */
 };
 
 struct trace_clock {            /* of a rank; simulated: zeros */
     double offset_ns, drift_ppm, residual_ns;
+};
+
+/* The job of a resource manager that a run was. */
+struct trace_job {
+    const char *id;             /* its number, "" unknown, as all of these */
+    const char *nodes, *tasks;  /* "node[1-4]", tasks on each: "2(x3),1" */
+    const char *topology;       /* text of the file that has the switches */
+    const char **places;        /* [ranks] "spine.leaf1.node1" */
 };
 
 struct trace {
@@ -93,6 +119,7 @@ struct trace {
     const char **hosts;         /* [ranks] */
     const char **slots;         /* [ranks] the device or cores of the host that
                                    a rank works on; NULL: unknown */
+    const struct trace_job *job;        /* NULL: none */
     const struct trace_clock *clocks;   /* [ranks] */
     int64_t n_entries;
     struct trace_entry *entries;

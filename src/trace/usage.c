@@ -268,6 +268,12 @@ const char *trace_slot(const struct trace *t, int32_t rank)
     return rank < t->ranks && t->slots ? t->slots[rank] : "";
 }
 
+const char *trace_place(const struct trace *t, int32_t rank)
+{
+    return rank < t->ranks && t->job && t->job->places ? t->job->places[rank]
+                                                       : "";
+}
+
 void json_ns(struct json *j, const char *key, double ns)
 {
     json_real(j, key, ns / 1e9);

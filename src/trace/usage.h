@@ -54,6 +54,7 @@ const char *trace_op_name(const struct trace *t, int64_t entry, int32_t rank,
                           int32_t op);
 const char *trace_host(const struct trace *t, int32_t rank);
 const char *trace_slot(const struct trace *t, int32_t rank);
+const char *trace_place(const struct trace *t, int32_t rank);
 /* Members of JSON: seconds from ns, a schedule's hash, an object of seconds. */
 void json_ns(struct json *j, const char *key, double ns);
 void json_hash(struct json *j, const char *key, uint64_t hash);

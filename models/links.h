@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Links that messages take and share, and the ways over them: what network
+ * models know of a machine.  Bytes, seconds, B/s.
+ *
+ * A place is where a rank is: itself, or the device, core or slot that ranks
+ * share. */
+#ifndef SPAR_LINKS_H
+#define SPAR_LINKS_H
+
+#include "topo/machine.h"
+
+/* From one place to another: alone, a message takes latency + bytes /
+ * bandwidth. */
+struct way {
+    double latency;             /* s */
+    double bandwidth;           /* B/s at most; INFINITY: as the links let it */
+    int32_t n;
+    int32_t links[ROUTE_LONGEST];       /* each once; none within a place */
+};
+
+/* A link carries one direction, or where both share it, both. */
+struct links {
+    const struct machine *m;    /* borrowed */
+    int64_t places, n;
+    int64_t period;             /* ports: those of place i + period, too, are
+                                   i's; 0: each its own */
+    double *capacity;           /* [n] B/s */
+    int even;                   /* a message takes as long between any two */
+    void (*way)(const struct links *l, int64_t from, int64_t to,
+                int64_t bytes, struct way *w);
+    struct kept_ways *kept;     /* of a graph */
+};
+
+/* Of the machine's graph, where it has one: its links by graph_resource(), its
+ * routes, place i being slot i.  Else every place has a port out and a port in,
+ * of the bandwidth that the longest messages of the machine's link have; link i
+ * is the way out of place i, link places + i the way in. */
+struct links *links_create(const struct machine *m, int64_t places);
+void links_destroy(struct links *l);
+
+#endif

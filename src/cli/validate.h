@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Predictions against what others measured: cases of scenarios/validation. */
+#ifndef SPAR_VALIDATE_H
+#define SPAR_VALIDATE_H
+
+#include "topo/machine.h"
+
+#include <stdio.h>
+
+/* What a prediction may know: the datasheet and general constants; tables of
+ * kernels and collectives, never of the row itself; two points of the case,
+ * too. */
+enum column { UNCALIBRATED, CALIBRATED, TWO_POINTS, COLUMNS };
+extern const char *const column_names[];
+
+/* The datasheet and general constants are left: no collectives, links at 0.68 of
+ * the datasheet (topo/collective.h), sockets as NCCL takes those of Sapphire
+ * Rapids, 22 GB/s. */
+void forget_calibration(struct machine *m);
+
+/* ---- Collectives (validate_collectives.c) --------------------------------- */
+
+/* Of one machine. */
+struct collective_score {
+    char gpu[24], machine[24];
+    int64_t rows, cap;
+    double *error[COLUMNS];             /* [rows] |predicted / measured - 1| */
+    /* Rows inside P10 to P90 of the prediction; of TWO_POINTS: none is. */
+    int64_t inside[COLUMNS];
+    /* 2, 4 and 8 ranks of one op and size, two by two, where the times differ
+     * by more than 10 %: how many, how many in the right order. */
+    int64_t pairs, right[COLUMNS];
+    /* Sizes of all-to-all at which 2, 4 and 8 ranks take ever more time, by
+     * more than 10 %; predicted so. */
+    int64_t sizes, ordered[COLUMNS];
+};
+struct collective_scores {
+    int64_t n, cap;
+    struct collective_score *items;
+};
+int validate_collectives(struct collective_scores *s, struct error *e);
+void collective_scores_clear(struct collective_scores *s);
+
+/* ---- Attention (validate_attention.c) ------------------------------------- */
+
+/* One strategy or degree of a case. */
+struct choice {
+    char strategy[16], layout[16];
+    int64_t head;               /* 0: not of this strategy */
+    double measured;            /* s */
+    double predicted[COLUMNS];  /* s */
+    double interval[2];         /* s, P10 and P90 of CALIBRATED */
+};
+/* Rows that differ in what is chosen alone. */
+struct attention_case {
+    char source[16], box[24], api[16], pass[20], layout[16];
+    int64_t ranks, sequence, heads, kv_heads, head_dim;
+    int64_t n, cap;
+    struct choice *choices;
+    int64_t best;               /* measured */
+    int64_t chosen[COLUMNS];
+    double links, all;          /* what two points say: links and all slower */
+};
+struct attention_cases {
+    int64_t n, cap;
+    struct attention_case *items;
+    int64_t excluded;           /* rows under 5 ms */
+    int64_t single;             /* cases of one row that is left */
+};
+int validate_attention(struct attention_cases *s, struct error *e);
+void attention_cases_clear(struct attention_cases *s);
+
+/* Time lost by the choice: its measured time / the best's - 1. */
+double case_regret(const struct attention_case *c, int column);
+/* Of a case's rows, median of |predicted / measured - 1|. */
+double case_error(const struct attention_case *c, int column);
+/* How much slower the second best is, measured. */
+double case_margin(const struct attention_case *c);
+
+/* Wrong where the top two differ by more than 10 %. */
+int case_missed(const struct attention_case *c, int column);
+/* Why it may be: what speaks against the measurement, the prediction or the
+ * machine, as far as the rows themselves show it. */
+void case_explain(const struct attention_cases *s,
+                  const struct attention_case *c, char *text, size_t size);
+
+/* The profiles of code bases, a line each. */
+void print_profiles(FILE *out);
+
+#endif

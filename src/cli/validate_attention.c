@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "cli/validate.h"
+
+#include "base/file.h"
+#include "cli/planned.h"
+#include "cli/scenario.h"
+#include "models/simulate.h"
+#include "topo/estimate.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Under this a code base's host decides, not its GPUs. */
+static const double shortest = 5e-3;
+
+/* What a code base does besides attention and messages, from its source: fixed
+ * for all of its rows.
+ *
+ * merge   bytes of memory traffic per element of a block's result: every step
+ *         makes it fp32 (6), subtracts, multiplies and subtracts again in
+ *         kernels of their own (12 + 8 + 12), copies the slice back (8)
+ * packs   how often an all-to-all copies its tensors, before and after */
+static const struct profile {
+    const char *source, *name;
+    double merge;
+    int packs;
+} profiles[] = {
+    { "rfa", "ring-flash-attention", 46, 0 },
+    { "usp", "long-context-attention", 46, 2 },
+    { "paper", "long-context-attention, table 4 of the paper", 46, 2 },
+};
+enum { PROFILES = sizeof profiles / sizeof *profiles };
+
+/* Machines, and the kernel.  Of boxes on PCIe nothing was measured but on L40S:
+ * calibrated is with the links of that. */
+static const struct box {
+    const char *name, *bare, *calibrated, *kernel;
+} boxes[] = {
+    { "8xA100-NVLink", "dgx-a100", "dgx-a100", "fa2" },
+    { "8xH800", "h800", "h800", "fa2" },
+    { "4xA100-PCIe", "a100-pcie-4", "a100-pcie-4-as-l40s", "fa2" },
+    { "8xL20", "l20-8", "l20-8-as-l40s", "fa2" },
+};
+enum { BOXES = sizeof boxes / sizeof *boxes };
+
+void print_profiles(FILE *out)
+{
+    for (int i = 0; i < PROFILES; i++)
+        fprintf(out, "  %-46s %2.0f B an element to merge, all-to-alls packed "
+                "%d times\n", profiles[i].name, profiles[i].merge,
+                profiles[i].packs);
+}
+
+/* ---- Rows ----------------------------------------------------------------- */
+
+/* A row; head 0: none. */
+static int parse_row(char *line, struct attention_case *c, struct choice *x)
+{
+    double rate = 0;
+    char head[8] = "";
+
+    /* An empty field: sscanf stops at it. */
+    char *empty = strstr(line, ",,");
+    if (empty) {
+        if (sscanf(empty, ",,%lf", &rate) != 1)
+            return -1;
+        *empty = '\0';
+    }
+    int n = sscanf(line, "%15[^,],%23[^,],%" SCNd64 ",%" SCNd64 ",%" SCNd64
+                   ",%" SCNd64 ",%" SCNd64 ",%19[^,],%15[^,],%15[^,],%15[^,],"
+                   "%7[^,],%lf", c->source, c->box, &c->ranks, &c->sequence,
+                   &c->heads, &c->kv_heads, &c->head_dim, c->pass, c->api,
+                   x->strategy, x->layout, head, &rate);
+    if (n != (empty ? 11 : 13) || !(rate > 0))
+        return -1;
+    x->head = atoll(head);
+    x->measured = 1 / rate;
+    if (x->head)                        /* the degree is chosen, not this */
+        snprintf(c->layout, sizeof c->layout, "%s", x->layout);
+    return 0;
+}
+
+static int same_case(const struct attention_case *a,
+                     const struct attention_case *b)
+{
+    return !strcmp(a->source, b->source) && !strcmp(a->box, b->box)
+        && !strcmp(a->api, b->api) && !strcmp(a->pass, b->pass)
+        && !strcmp(a->layout, b->layout) && a->ranks == b->ranks
+        && a->sequence == b->sequence && a->heads == b->heads
+        && a->kv_heads == b->kv_heads && a->head_dim == b->head_dim;
+}
+
+static void add_row(struct attention_cases *s, const struct attention_case *c,
+                    const struct choice *x)
+{
+    int64_t i = 0;
+
+    if (x->measured < shortest) {
+        s->excluded++;
+        return;
+    }
+    while (i < s->n && !same_case(&s->items[i], c))
+        i++;
+    if (i == s->n)
+        ARRAY_PUSH(s->items, s->n, s->cap, *c);
+    struct attention_case *at = &s->items[i];
+    ARRAY_PUSH(at->choices, at->n, at->cap, *x);
+}
+
+/* Cases of one row have nothing to choose. */
+static void drop_single(struct attention_cases *s)
+{
+    int64_t kept = 0;
+
+    for (int64_t i = 0; i < s->n; i++)
+        if (s->items[i].n > 1)
+            s->items[kept++] = s->items[i];
+        else {
+            free(s->items[i].choices);
+            s->single++;
+        }
+    s->n = kept;
+}
+
+static int read_rows(struct attention_cases *s, const char *path, char *text,
+                     struct error *e)
+{
+    int line = 1;
+
+    for (char *at = strchr(text, '\n'); at && at[1]; line++) {
+        struct attention_case c = { .n = 0 };
+        struct choice x = { .head = 0 };
+        char *next = strchr(at + 1, '\n');
+        if (next)
+            *next = '\0';
+        if (parse_row(at + 1, &c, &x) != 0)
+            return fail_usage(e, "%s:%d: not a row", path, line + 1);
+        add_row(s, &c, &x);
+        at = next;
+    }
+    drop_single(s);
+    return 0;
+}
+
+/* ---- Machines ------------------------------------------------------------- */
+
+static struct machine *open_machine(const char *name, int kernels,
+                                    struct error *e)
+{
+    char *path = NULL;
+    size_t size = 0;
+    char *text = scenario_data("machines", name, "", &path, &size, e);
+    struct machine *m = text ? machine_parse(path, text, size, e) : NULL;
+
+    if (m && kernels && machine_find_kernels(m, path, NULL, e) != 0) {
+        machine_destroy(m);
+        m = NULL;
+    }
+    free(text);
+    free(path);
+    return m;
+}
+
+static const struct box *find_box(const char *name)
+{
+    for (int i = 0; i < BOXES; i++)
+        if (!strcmp(boxes[i].name, name))
+            return &boxes[i];
+    return NULL;
+}
+
+static const struct profile *find_profile(const char *source)
+{
+    for (int i = 0; i < PROFILES; i++)
+        if (!strcmp(profiles[i].source, source))
+            return &profiles[i];
+    return NULL;
+}
+
+/* ---- Simulation ----------------------------------------------------------- */
+
+/* The case as a scenario. */
+static char *scenario_of(const struct attention_case *c)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+
+    fprintf(f, "job: {transformer: {heads: %" PRId64 ", kv_heads: %" PRId64
+            ", head_dim: %" PRId64 "}, sequence: %" PRId64 ", mask: causal, "
+            "pass: %s, dtype: bf16, wire_partial: fp32}\nrun: {ranks: %" PRId64
+            "}\nstrategies:\n", c->heads, c->kv_heads, c->head_dim,
+            c->sequence, c->pass, c->ranks);
+    for (int64_t i = 0; i < c->n; i++) {
+        const struct choice *x = &c->choices[i];
+        fprintf(f, "  - {name: %s, layout: %s", x->strategy, x->layout);
+        if (x->head)
+            fprintf(f, ", head: %" PRId64, x->head);
+        fputs("}\n", f);
+    }
+    fclose(f);
+    return text;
+}
+
+static int predict_one(const struct planned *p, const struct machine *m,
+                       const char *kernel, double *seconds, struct error *e)
+{
+    const struct schedule *const *all =
+        (const struct schedule *const *)p->schedules;
+    struct simulate_options o = { .network = network_find("flow"),
+                                  .kernel = kernel };
+    struct simulate_result r;
+
+    if (simulate_ready(all, p->ranks, m, kernel, e) != 0)
+        return -1;
+    simulate(all, p->ranks, m, &o, &r);
+    *seconds = r.seconds;
+    simulate_result_clear(&r);
+    return 0;
+}
+
+/* Links so much slower than m's. */
+static struct graph *slow_links(struct machine *m, double slower)
+{
+    for (int64_t i = 0; i < m->graph->n_edges; i++)
+        for (int k = 0; k < 2; k++)
+            m->graph->edges[i].bandwidth[k] /= slower;
+    return m->graph;
+}
+
+/* The two points are the first and the last row.  Of links slower by 1/4 to 4,
+ * those with which both are off by the same factor; all is slower by that. */
+static int fit_two_points(struct attention_case *c, const struct planned *p,
+                          struct machine *m, const char *kernel,
+                          struct error *e)
+{
+    const struct choice *a = &c->choices[0], *b = &c->choices[c->n - 1];
+    double least = INFINITY;
+
+    for (int k = -4; k <= 4; k++) {
+        double links = pow(2, 0.5 * k), x, y;
+        slow_links(m, links);
+        int rc = predict_one(&p[0], m, kernel, &x, e)
+            || predict_one(&p[c->n - 1], m, kernel, &y, e);
+        slow_links(m, 1 / links);
+        if (rc)
+            return -1;
+        double off = fabs(log(a->measured / x) - log(b->measured / y));
+        if (off < least) {
+            least = off;
+            c->links = links;
+            c->all = sqrt(a->measured / x * b->measured / y);
+        }
+    }
+    return 0;
+}
+
+static void choose(struct attention_case *c)
+{
+    for (int64_t i = 0; i < c->n; i++) {
+        if (c->choices[i].measured < c->choices[c->best].measured)
+            c->best = i;
+        for (int k = 0; k < COLUMNS; k++)
+            if (c->choices[i].predicted[k]
+                < c->choices[c->chosen[k]].predicted[k])
+                c->chosen[k] = i;
+    }
+}
+
+/* P10 and P90 of the calibrated prediction. */
+static int find_intervals(struct attention_case *c, const struct planned *p,
+                          const struct machine *m, const char *kernel,
+                          struct error *e)
+{
+    struct machine moved = *m;
+
+    for (int k = 0; k < 2; k++) {
+        moved.quantile = k ? 1 : -1;
+        for (int64_t i = 0; i < c->n; i++)
+            if (predict_one(&p[i], &moved, kernel,
+                            &c->choices[i].interval[k], e) != 0)
+                return -1;
+    }
+    return 0;
+}
+
+/* All columns of the rows of a case. */
+static int predict_case(struct attention_case *c, const struct planned *p,
+                        struct machine *bare, struct machine *m,
+                        const struct box *b, struct error *e)
+{
+    for (int64_t i = 0; i < c->n; i++)
+        if (predict_one(&p[i], bare, b->kernel,
+                        &c->choices[i].predicted[UNCALIBRATED], e)
+            || predict_one(&p[i], m, b->kernel,
+                           &c->choices[i].predicted[CALIBRATED], e))
+            return -1;
+    if (find_intervals(c, p, m, b->kernel, e) != 0
+        || fit_two_points(c, p, m, b->kernel, e) != 0)
+        return -1;
+    slow_links(m, c->links);
+    int rc = 0;
+    for (int64_t i = 0; i < c->n && !rc; i++) {
+        rc = predict_one(&p[i], m, b->kernel,
+                         &c->choices[i].predicted[TWO_POINTS], e);
+        c->choices[i].predicted[TWO_POINTS] *= c->all;
+    }
+    slow_links(m, 1 / c->links);
+    if (!rc)
+        choose(c);
+    return rc;
+}
+
+static int plan_case(struct attention_case *c, struct machine *bare,
+                     struct machine *m, const struct box *b, struct error *e)
+{
+    char *text = scenario_of(c);
+    struct scenario *s = scenario_parse("case", text, strlen(text), NULL, 0,
+                                        e);
+    struct planned *p = xcalloc((size_t)c->n, sizeof *p);
+    int rc = s ? 0 : -1;
+
+    for (int64_t i = 0; i < c->n && !rc; i++) {
+        planned_open(&p[i], s, i, c->ranks);
+        if (!p[i].plan)
+            rc = fail(e, "%s: %s", c->choices[i].strategy, p[i].reason.text);
+        else
+            planned_build(&p[i]);
+    }
+    if (!rc)
+        rc = predict_case(c, p, bare, m, b, e);
+    for (int64_t i = 0; i < c->n && s; i++)
+        if (p[i].asked)
+            planned_close(&p[i]);
+    free(p);
+    scenario_destroy(s);
+    free(text);
+    return rc;
+}
+
+/* A machine for each column of a case. */
+static int validate_case(struct attention_case *c, struct error *e)
+{
+    const struct box *b = find_box(c->box);
+    const struct profile *x = find_profile(c->source);
+
+    if (!b || !x)
+        return fail_usage(e, "attention.csv: %s of %s is not known", c->box,
+                          c->source);
+    struct machine *bare = open_machine(b->bare, 0, e);
+    struct machine *m = bare ? open_machine(b->calibrated, 1, e) : NULL;
+    int rc = m ? 0 : -1;
+    if (!rc) {
+        forget_calibration(bare);
+        bare->merge = m->merge = x->merge / m->memory_bandwidth;
+        bare->packs = m->packs = x->packs;
+        rc = plan_case(c, bare, m, b, e);
+    }
+    machine_destroy(bare);
+    machine_destroy(m);
+    return rc;
+}
+
+int validate_attention(struct attention_cases *s, struct error *e)
+{
+    char *path = NULL;
+    size_t size = 0;
+    char *text = scenario_data("validation", "attention.csv", "", &path, &size,
+                               e);
+
+    int rc = text ? read_rows(s, path, text, e) : -1;
+    for (int64_t i = 0; i < s->n && !rc; i++)
+        rc = validate_case(&s->items[i], e);
+    free(text);
+    free(path);
+    return rc;
+}
+
+void attention_cases_clear(struct attention_cases *s)
+{
+    for (int64_t i = 0; i < s->n; i++)
+        free(s->items[i].choices);
+    free(s->items);
+}
+
+/* ---- Scores --------------------------------------------------------------- */
+
+double case_regret(const struct attention_case *c, int column)
+{
+    return c->choices[c->chosen[column]].measured
+        / c->choices[c->best].measured - 1;
+}
+
+double case_error(const struct attention_case *c, int column)
+{
+    double *error = xcalloc((size_t)c->n, sizeof *error), median;
+
+    for (int64_t i = 0; i < c->n; i++)
+        error[i] = fabs(c->choices[i].predicted[column]
+                        / c->choices[i].measured - 1);
+    median = quantile_of(error, c->n, 0.5);
+    free(error);
+    return median;
+}
+
+double case_margin(const struct attention_case *c)
+{
+    double second = INFINITY;
+
+    for (int64_t i = 0; i < c->n; i++)
+        if (i != c->best)
+            second = fmin(second, c->choices[i].measured);
+    return second / c->choices[c->best].measured - 1;
+}
+
+int case_missed(const struct attention_case *c, int column)
+{
+    return case_margin(c) > 0.1 && c->chosen[column] != c->best;
+}
+
+/* ---- Explanations --------------------------------------------------------- */
+
+/* The same job on the same box by the same code base. */
+static int same_job(const struct attention_case *a,
+                    const struct attention_case *b)
+{
+    return !strcmp(a->source, b->source) && !strcmp(a->box, b->box)
+        && !strcmp(a->pass, b->pass) && a->sequence == b->sequence
+        && a->heads == b->heads && a->kv_heads == b->kv_heads
+        && a->head_dim == b->head_dim;
+}
+
+/* The code base's other interface has another winner. */
+static int is_contradicted(const struct attention_cases *s,
+                           const struct attention_case *c)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        const struct attention_case *o = &s->items[i];
+        if (same_job(o, c) && strcmp(o->layout, c->layout) == 0
+            && strcmp(o->api, c->api) != 0)
+            return o->choices[o->best].head != c->choices[c->best].head;
+    }
+    return 0;
+}
+
+/* With a head group of all ranks nothing is left of the layout of a ring: how
+ * far these rows are apart is noise. */
+static double measured_noise(const struct attention_cases *s,
+                             const struct attention_case *c)
+{
+    double least = INFINITY, most = 0;
+
+    for (int64_t i = 0; i < s->n; i++) {
+        const struct attention_case *o = &s->items[i];
+        for (int64_t k = 0; k < o->n && same_job(o, c)
+             && strcmp(o->api, c->api) == 0; k++)
+            if (o->choices[k].head == o->ranks) {
+                least = fmin(least, o->choices[k].measured);
+                most = fmax(most, o->choices[k].measured);
+            }
+    }
+    return most > 0 ? most / least - 1 : 0;
+}
+
+void case_explain(const struct attention_cases *s,
+                  const struct attention_case *c, char *text, size_t size)
+{
+    const struct box *b = find_box(c->box);
+    double noise = measured_noise(s, c);
+    double tie = c->choices[c->best].predicted[CALIBRATED]
+        / c->choices[c->chosen[CALIBRATED]].predicted[CALIBRATED] - 1;
+    int at = 0;
+
+    text[0] = '\0';
+    if (is_contradicted(s, c))
+        at += snprintf(text + at, size - (size_t)at, " through its other "
+                       "interface the same case has another winner;");
+    if (noise > 0.1)
+        at += snprintf(text + at, size - (size_t)at, " rows of one "
+                       "computation are %.0f %% apart;", 100 * noise);
+    if (tie < 0.05)
+        at += snprintf(text + at, size - (size_t)at, " predicted %.1f %% "
+                       "apart, a tie;", 100 * tie);
+    if (b && strcmp(b->bare, b->calibrated) != 0)
+        snprintf(text + at, size - (size_t)at, " the links of this box are "
+                 "not known, those of L40S stand in for them");
+}

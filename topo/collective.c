@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "topo/collective.h"
+
+#include "topo/estimate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const collective_words[] = {
+    [OF_ALL_GATHER] = "all_gather", [OF_REDUCE_SCATTER] = "reduce_scatter",
+    [OF_ALL_TO_ALL] = "all_to_all", [OF_ALL_REDUCE] = "all_reduce",
+    [OF_SEND_RECV] = "send_recv", [COLLECTIVE_KINDS] = NULL
+};
+const char *const collective_hows[] = {
+    [COLLECTIVE_TABLE] = "table", [COLLECTIVE_CONSTANTS] = "constants",
+    [COLLECTIVE_MESSAGES] = "messages", [COLLECTIVE_HOWS] = NULL
+};
+
+/* ---- Tables ------------------------------------------------------------- */
+
+double collective_table_seconds(const struct collective_table *t,
+                                int64_t bytes)
+{
+    int64_t i = 0;
+
+    while (i + 1 < t->n && bytes >= t->segments[i].to)
+        i++;
+    return t->segments[i].latency
+        + (double)bytes / t->segments[i].bandwidth;
+}
+
+static void fit_segments(struct collective_table *t,
+                         const struct link_point *p, int64_t n)
+{
+    struct link l = { 0 };
+
+    segments_fit(&l, p, n, 3);
+    t->n = l.n;
+    t->segments = l.segments;
+}
+
+/* Each size but the first and the last, from the others. */
+static int64_t left_out_sizes(const struct link_point *p, int64_t n,
+                              double *ratio)
+{
+    struct link_point *others = xcalloc((size_t)n, sizeof *others);
+    struct collective_table t;
+
+    for (int64_t i = 1; i + 1 < n; i++) {
+        memcpy(others, p, (size_t)i * sizeof *p);
+        memcpy(others + i, p + i + 1, (size_t)(n - i - 1) * sizeof *p);
+        fit_segments(&t, others, n - 1);
+        ratio[i - 1] = p[i].seconds / collective_table_seconds(&t, p[i].bytes);
+        free(t.segments);
+    }
+    free(others);
+    return max64(0, n - 2);
+}
+
+/* No more digits than files should have. */
+static double four_digits(double x)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%.4g", x);
+    return strtod(text, NULL);
+}
+
+static void round_off(struct collective_table *t)
+{
+    for (int64_t i = 0; i < t->n; i++) {
+        struct link_segment *g = &t->segments[i];
+        g->latency = four_digits(g->latency);
+        g->bandwidth = four_digits(g->bandwidth);
+        g->error = four_digits(g->error);
+    }
+    t->p10 = four_digits(t->p10);
+    t->p90 = four_digits(t->p90);
+}
+
+void collective_fit(struct collective_table *t, const struct link_point *p,
+                    int64_t n)
+{
+    double *ratio = xcalloc((size_t)n, sizeof *ratio);
+    int64_t count = left_out_sizes(p, n, ratio);
+
+    fit_segments(t, p, n);
+    t->p10 = t->p90 = 0;
+    if (count >= 5) {
+        t->p10 = fmin(1, quantile_of(ratio, count, 0.1));
+        t->p90 = fmax(1, quantile_of(ratio, count, 0.9));
+    }
+    free(ratio);
+    round_off(t);
+}
+
+const struct collective_table *machine_collective(const struct machine *m,
+                                                  enum collective_kind kind,
+                                                  int64_t ranks,
+                                                  int64_t hosts)
+{
+    for (int64_t i = 0; i < m->n_collectives; i++) {
+        const struct collective_table *t = &m->collectives[i];
+        if (t->kind == kind && t->ranks == ranks && t->hosts == hosts)
+            return t;
+    }
+    return NULL;
+}
+
+void machine_drop_collectives(struct machine *m)
+{
+    for (int64_t i = 0; i < m->n_collectives; i++)
+        free(m->collectives[i].segments);
+    free(m->collectives);
+    m->collectives = NULL;
+    m->n_collectives = 0;
+}
+
+/* ---- Constants ---------------------------------------------------------- */
+
+const double constants_spread[2] = { 0.86, 1.25 };
+static const double usable = 0.68;      /* of the datasheet, by all at once */
+static const double reduced = 0.58;     /* the same where switches add up */
+static const double reduced_start = 72e-6, to_all = 0.8e-6;
+static const double tree_hop = 3.75, tree_rate = 0.85;
+static const struct protocol {
+    double rate, base, hop;     /* f, b, h (s) */
+    int nvlink_only;
+} protocols[] = {
+    { 0.35, 1.0, 1.1e-6, 0 }, { 0.8, 3.1, 0, 1 }, { 1.0, 3.2, 0.9e-6, 0 },
+};
+enum { PROTOCOLS = sizeof protocols / sizeof *protocols };
+
+static double by_protocol(const struct collective_path *path,
+                          const struct protocol *x, enum collective_kind op,
+                          double ranks, double sent)
+{
+    double start = path->start * x->base;
+    double steps = (op == OF_ALL_REDUCE ? 2 : 1) * (ranks - 1) - 1;
+    double hop = op == OF_ALL_TO_ALL ? to_all : x->hop;
+    double ring = start + steps * hop + sent / (path->bandwidth * x->rate);
+
+    if (op != OF_ALL_REDUCE)
+        return ring;
+    return fmin(ring, start + (2 * log2(ranks) - 1) * tree_hop * x->hop
+                + sent / (path->bandwidth * x->rate * tree_rate));
+}
+
+double collective_constants(const struct collective_path *path,
+                            enum collective_kind op, int64_t ranks,
+                            int64_t bytes)
+{
+    double P = (double)ranks, S = (double)bytes;
+    double sent = op == OF_SEND_RECV ? S
+        : (op == OF_ALL_REDUCE ? 2 : 1) * (P - 1) / P * S;
+    double own = op == OF_SEND_RECV || path->copies <= 0 ? 0
+        : 2 * S / P / path->copies;
+    double least = INFINITY;
+
+    for (int i = 0; i < PROTOCOLS; i++) {
+        int local = path->class == CLASS_NVLINK && op != OF_ALL_TO_ALL
+            && op != OF_SEND_RECV;
+        if (protocols[i].nvlink_only && !local)
+            continue;
+        least = fmin(least, own + by_protocol(path, &protocols[i], op, P,
+                                              sent));
+    }
+    if (op == OF_ALL_REDUCE && path->reduces && ranks > 4)
+        least = fmin(least, reduced_start
+                     + S * usable / reduced / path->bandwidth);
+    return least;
+}
+
+/* ---- Paths -------------------------------------------------------------- */
+
+/* What can be had of a link while many use it. */
+static double link_usable(const struct graph *g, int32_t link)
+{
+    const struct edge *e = &g->edges[link / 2];
+    double bandwidth = e->bandwidth[link % 2];
+
+    return e->datasheet > 0 ? fmin(bandwidth, usable * e->datasheet)
+        : bandwidth;
+}
+
+/* One more message over each link of the route; `load` by resource. */
+static void add_route(const struct machine *m, int32_t from, int32_t to,
+                      double *load, struct collective_path *path)
+{
+    struct route r;
+
+    graph_route(m->graph, from, to, &r);
+    for (int32_t i = 0; i < r.n; i++)
+        load[graph_resource(m->graph, r.links[i])] += 1;
+    if (r.class >= path->class) {
+        path->class = r.class;
+        path->start = fmax(path->start, m->graph->start[r.class]);
+    }
+}
+
+/* A ring, or all pairs of an all-to-all: the fullest link decides. */
+void collective_path(const struct machine *m, const int32_t *slots,
+                     int64_t ranks, enum collective_kind op,
+                     struct collective_path *path)
+{
+    const struct graph *g = m->graph;
+    double *load = xcalloc(2 * (size_t)g->n_edges, sizeof *load);
+    int64_t peers = op == OF_ALL_TO_ALL ? ranks - 1 : 1;
+
+    /* A switch adds up where NVLink is of the fourth generation. */
+    *path = (struct collective_path){ .class = CLASS_SELF,
+                                      .bandwidth = INFINITY,
+                                      .copies = m->memory_bandwidth };
+    for (int64_t i = 0; i < (op == OF_SEND_RECV ? 1 : ranks); i++)
+        add_route(m, slots[i], slots[(i + 1) % ranks], load, path);
+    if (path->class >= CLASS_LEAF)      /* no constants for that */
+        peers = 1;
+    for (int64_t i = 0; i < ranks; i++)
+        for (int64_t k = 2; k <= peers; k++)
+            add_route(m, slots[i], slots[(i + k) % ranks], load, path);
+    for (int32_t i = 0; i < 2 * g->n_edges; i++)
+        if (load[i] > 0)
+            path->bandwidth = fmin(path->bandwidth, link_usable(g, i)
+                                   * (double)peers / load[i]);
+    path->reduces = path->class == CLASS_NVLINK
+        && path->bandwidth > usable * 400e9;
+    free(load);
+}

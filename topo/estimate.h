@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Seconds of a block of attention, how sure they are, and where they come
+ * from.  In this order:
+ *
+ *   table     a measured surface of the op, or between two of them that differ
+ *             in the heads at work at once (linear in logarithms)
+ *   mask      the surface of the other mask, also if only that is of the head
+ *             size and dtype.  A full block of n x n goes at
+ *             min(2, 1.05 + 250 / n + 6760 / (n heads)) times the rate of a
+ *             causal square: at small sizes both take as long as their longest
+ *             row of tiles.  Fitted to 185 pairs of FlashAttention-2, -3 and
+ *             cuDNN rows on A100, H100, H200, GB200 and L40S: mean error 8 %,
+ *             P10-P90 -10 % to +12 %.
+ *   forward   2.5 x the flop of forward at 0.85 of its rate (cuDNN on H200 and
+ *             GB200 0.76-0.87, FlashAttention-2 on H100 0.80-0.97)
+ *   roofline  flop at machine.peak x 0.6 / (1 + (20 us / x)^0.8), x the op's
+ *             seconds at peak.  Fitted to 1,100 causal rows of five GPUs:
+ *             P10-P90 -23 % to +33 %.
+ *
+ * What this project measured itself and did not fit to, cuDNN on one H100: mask
+ * 12 % off from 1,024 on, forward 5 % from 4,096 on (tests/estimate_test.c).
+ *
+ * Another head size d takes (d + 24) / (measured + 24) of the time where heads
+ * are at once: 64 against 128 takes 0.57-0.58 with FlashAttention-2 (A100,
+ * H100).  Nothing is faster than machine.peak.  Sources:
+ * models/data/README.md. */
+#ifndef SPAR_ESTIMATE_H
+#define SPAR_ESTIMATE_H
+
+#include "topo/machine.h"
+
+enum estimate_how { ESTIMATE_NONE, ESTIMATE_TABLE, ESTIMATE_MASK,
+                    ESTIMATE_FORWARD, ESTIMATE_ROOFLINE };
+extern const char *const estimate_names[];      /* by estimate_how */
+
+struct block_time {
+    double seconds;             /* per query head; 0: cannot be told */
+    double low, high;           /* P10 and P90 of true / seconds */
+    enum estimate_how how;
+    const struct surface *surface;      /* the nearest; NULL: roofline */
+    const struct surface_point *point;  /* of it, the nearest */
+};
+
+/* Arguments as of machine_block_seconds(), which is this times low or high
+ * where machine.quantile asks for it. */
+struct block_time machine_estimate(const struct machine *m, const char *op,
+                                 const char *kernel,
+                                 const struct block_shape *shape,
+                                 enum block_kind block, int64_t q, int64_t k);
+
+/* P10 and P90 of measured / interpolated from neighbours, of the points that
+ * have some on both sides; if there are fewer than 3, 0.9 and 1.1 where heads
+ * are at once, else 1 and 1. */
+void surface_residuals(const struct surface *s, double *low, double *high);
+/* Quantile q (0 .. 1) of n values, which it sorts; linear between them. */
+double quantile_of(double *values, int64_t n, double q);
+
+#endif

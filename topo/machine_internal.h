@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Between the files that answer for a machine. */
+#ifndef SPAR_MACHINE_INTERNAL_H
+#define SPAR_MACHINE_INTERNAL_H
+
+#include "topo/machine.h"
+
+/* Visible pairs. */
+double block_pairs(enum block_kind block, int64_t q, int64_t k);
+/* Causal blocks, and full ones that were measured so; not a single point. */
+int surface_squares_only(const struct surface *s);
+/* Between a and b in logarithms; exactly a at weight 0. */
+double log_blend(double a, double b, double weight);
+/* NULL, "" or "auto". */
+int machine_any_kernel(const char *kernel);
+double machine_log_distance(double a, double b);        /* octaves */
+
+#endif
