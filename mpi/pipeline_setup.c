@@ -203,7 +203,7 @@ struct pipeline *pipeline_create(const struct mover *how, struct plan *plan,
     MPI_Comm_size(comm, &p->ranks);
     MPI_Comm_rank(comm, &p->rank);
     if (!how->send)
-        p->s = p->lowered = schedule_lower(own, &lower_default);
+        p->s = p->lowered = schedule_lower(own, &lower_default, NULL);
     size_t n = (size_t)p->s->n_ops + 1;
     p->progress = xcalloc(n, 1);
     p->pending = xcalloc(n, sizeof *p->pending);

@@ -77,7 +77,7 @@ static void print_one(FILE *out, const struct planned *n,
 
     if (o->lowered) {
         struct schedule *logical = one;
-        one = schedule_lower(logical, &lower_default);
+        one = schedule_lower(logical, &lower_default, NULL);
         schedule_destroy(logical);
     }
     print_text(out, one);

@@ -39,7 +39,7 @@ struct schedule **planned_lower(const struct planned *p)
     struct schedule **all = xcalloc((size_t)p->ranks, sizeof *all);
 
     for (int64_t r = 0; r < p->ranks; r++)
-        all[r] = schedule_lower(p->schedules[r], &lower_default);
+        all[r] = schedule_lower(p->schedules[r], &lower_default, NULL);
     return all;
 }
 

@@ -71,7 +71,7 @@ static void unfold(struct simulate_result *r, int64_t period, int64_t ranks)
 static void add_rank(struct simulation *sim, const struct schedule *s,
                      int lowered)
 {
-    struct schedule *low = lowered ? schedule_lower(s, &lower_default) : NULL;
+    struct schedule *low = lowered ? schedule_lower(s, &lower_default, NULL) : NULL;
 
     simulation_add(sim, low ? low : s);
     schedule_destroy(low);
