@@ -23,8 +23,8 @@ struct mover;
 extern const struct mover mover_ipc;
 /* Pieces of tiles by way of pinned host memory and the transport's messages. */
 extern const struct mover mover_staged;
-/* The first between ranks that reach each other's memory, the second between the
- * others. */
+/* The first between ranks that reach each other's memory, the second between
+ * the others. */
 extern const struct mover mover_ipc_staged;
 /* NCCL's sends, receives and collectives. */
 extern const struct mover mover_nccl;

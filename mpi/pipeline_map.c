@@ -204,8 +204,8 @@ static int is_near(const struct pipeline *p, int rank)
     return !p->near || reach_has(p->near, p->rank, rank);
 }
 
-/* One allocation of this rank (NULL: it failed, *e says why), mapped by all that
- * are near. */
+/* One allocation of this rank (NULL: it failed, *e says why), mapped by all
+ * that are near. */
 static int share(const struct pipeline *p, void *mine, void **all,
                  struct error *e)
 {

@@ -23,7 +23,7 @@ static const struct transport_kind ipc = {
     &device_cuda, &mover_ipc, NULL, NULL, NULL
 };
 static const struct transport_kind ipc_staged = {
-    "ipc+staged", "ipc between GPUs that reach each other, staged between others",
+    "ipc+staged", "ipc where GPUs reach each other, staged between the others",
     &device_cuda, &mover_ipc_staged, host_start, host_reduce, host_test
 };
 static const struct transport_kind staged = {

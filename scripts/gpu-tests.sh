@@ -65,6 +65,18 @@ ranks_on_one() {
             done
         done
     done
+    for SPAR_HOST_RANKS in 2 3; do
+        export SPAR_HOST_RANKS
+        say "the same, as if every $SPAR_HOST_RANKS had a host of their own"
+        for n in 4 5 7 8; do
+            strategies "$first_gpu" $n gpu ipc+staged cuda
+        done
+        for s in $families; do
+            strategies "$first_gpu" 4 $s ipc+staged cuda
+        done
+        strategies "$first_gpu" 4 gpu ipc+staged cudnn
+    done
+    unset SPAR_HOST_RANKS
     mps_stop
 }
 
@@ -92,5 +104,10 @@ ranks_on_two() {
             strategies "$pair" 4 $s $t cuda
         done
     done
+    say "four ranks, two of which see one GPU only"
+    for s in gpu $families; do
+        strategies "$pair" 4 $s auto cuda --some
+    done
+    strategies "$pair" 4 gpu auto cudnn --some
     mps_stop
 }
