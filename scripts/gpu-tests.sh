@@ -21,6 +21,7 @@ strategies() {
     devices=$1 ranks=$2 scenario=$3 transport=$4 kernel=$5
     shift 5
     label="$ranks ranks, $transport, $kernel, $scenario${1:+ $1}"
+    label="$label${SPAR_HOST_RANKS:+, hosts of $SPAR_HOST_RANKS}"
     [ "$transport" = auto ] || has_transport "$transport" || {
         count_skipped "$label: no transport $transport in this build"
         return
@@ -67,7 +68,7 @@ ranks_on_one() {
     done
     for SPAR_HOST_RANKS in 2 3; do
         export SPAR_HOST_RANKS
-        say "the same, as if every $SPAR_HOST_RANKS had a host of their own"
+        say "the same, as if on hosts of $SPAR_HOST_RANKS ranks"
         for n in 4 5 7 8; do
             strategies "$first_gpu" $n gpu ipc+staged cuda
         done
