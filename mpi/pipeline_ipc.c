@@ -199,3 +199,9 @@ const struct mover mover_ipc = {
     .collective = ipc_collective, .follow = ipc_follow, .open = ipc_open,
     .close = ipc_close,
 };
+
+const struct mover mover_ipc_staged = {
+    .name = "ipc+staged", .near_only = 1, .send = ipc_send, .recv = ipc_recv,
+    .collective = ipc_collective, .follow = ipc_follow, .open = ipc_open,
+    .close = ipc_close,
+};
