@@ -130,6 +130,13 @@ static inline enum route_class ways_class(const struct ways *w, int a, int b)
 int ways_pairs(const struct ways *w, enum route_class class, int most,
                int (*pairs)[2]);
 
+/* ---- Collectives (calibrate_collectives.c) -------------------------------- */
+
+/* Collective: tables of every kind that schedules have, of all ranks, and of
+ * groups of every size that divides them, ranks beside each other or as far
+ * apart as can be; 1, 2, 4, ... groups at once. */
+void calibrate_collectives(const struct calibration *c, const struct ways *w);
+
 /* ---- Devices (calibrate_device.c, calibrate_copies.c, calibrate_push.c) -- */
 
 #ifdef HAVE_CUDA

@@ -67,8 +67,9 @@ static void by_table(void **state)
 {
     static const char *const networks[] = { "loggp", "flow" };
     struct machine *m = preset("dgx-a100");
+    const struct collective_group group = { .ranks = RANKS, .hosts = 1 };
     const struct collective_table *t = machine_collective(m, OF_ALL_TO_ALL,
-                                                          RANKS, 1);
+                                                          &group);
 
     (void)state;
     assert_non_null(t);

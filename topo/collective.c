@@ -12,6 +12,7 @@
 const char *const collective_words[] = {
     [OF_ALL_GATHER] = "all_gather", [OF_REDUCE_SCATTER] = "reduce_scatter",
     [OF_ALL_TO_ALL] = "all_to_all", [OF_ALL_REDUCE] = "all_reduce",
+    [OF_MERGE] = "merge", [OF_SCAN] = "exclusive_scan",
     [OF_SEND_RECV] = "send_recv", [COLLECTIVE_KINDS] = NULL
 };
 const char *const collective_hows[] = {
@@ -97,17 +98,40 @@ void collective_fit(struct collective_table *t, const struct link_point *p,
     round_off(t);
 }
 
-const struct collective_table *machine_collective(const struct machine *m,
-                                                  enum collective_kind kind,
-                                                  int64_t ranks,
-                                                  int64_t hosts)
+static int is_of(const struct machine *m, const struct collective_group *t,
+                 const struct collective_group *g)
+{
+    if (t->ranks != g->ranks)
+        return 0;
+    if (!t->cores)
+        return t->hosts == g->hosts && (!g->cores || !m->graph);
+    if (t->cores != g->cores || t->groups != g->groups)
+        return 0;
+    if (!m->graph)
+        return t->ranks == m->measured_ranks;
+    return t->hosts == g->hosts && t->class == g->class;
+}
+
+const struct collective_table *machine_collective(
+    const struct machine *m, enum collective_kind kind,
+    const struct collective_group *group)
 {
     for (int64_t i = 0; i < m->n_collectives; i++) {
         const struct collective_table *t = &m->collectives[i];
-        if (t->kind == kind && t->ranks == ranks && t->hosts == hosts)
+        if (t->kind == kind && is_of(m, &t->group, group))
             return t;
     }
-    return NULL;
+    return kind == OF_MERGE ? machine_collective(m, OF_ALL_REDUCE, group)
+        : NULL;
+}
+
+int64_t collective_payload(enum collective_kind kind, int64_t members,
+                           int64_t sent)
+{
+    int twice = kind == OF_ALL_REDUCE || kind == OF_MERGE;
+
+    return kind == OF_SCAN ? sent
+        : sent * members / ((members - 1) * (twice ? 2 : 1));
 }
 
 void machine_drop_collectives(struct machine *m)
@@ -117,6 +141,62 @@ void machine_drop_collectives(struct machine *m)
     free(m->collectives);
     m->collectives = NULL;
     m->n_collectives = 0;
+}
+
+/* ---- Groups ------------------------------------------------------------- */
+
+static int ascending(const void *a, const void *b)
+{
+    return *(const int32_t *)a - *(const int32_t *)b;
+}
+
+static int64_t different(const int32_t *slots, int64_t n)
+{
+    int32_t *sorted = xcalloc((size_t)n + 1, sizeof *sorted);
+    int64_t count = n > 0;
+
+    memcpy(sorted, slots, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
+    for (int64_t i = 1; i < n; i++)
+        count += sorted[i] != sorted[i - 1];
+    free(sorted);
+    return count;
+}
+
+/* Of the first to the others: farther from each other they cannot be. */
+static enum route_class farthest(struct graph *g, const int32_t *slots,
+                                 int64_t n)
+{
+    enum route_class class = CLASS_SELF;
+    struct route r;
+
+    for (int64_t i = 1; i < n; i++) {
+        graph_route(g, slots[0], slots[i], &r);
+        class = r.class > class ? r.class : class;
+    }
+    return class;
+}
+
+void collective_place(const struct machine *m, const int32_t *slots,
+                      int64_t ranks, int64_t all, struct collective_group *g)
+{
+    int64_t cores = 0;
+    int32_t before = -1;
+
+    *g = (struct collective_group){ .ranks = ranks, .hosts = !m->graph,
+                                    .groups = all % ranks ? 0 : all / ranks };
+    for (int64_t i = 0; m->graph && i < ranks; i++) {
+        const struct vertex *v = &m->graph->vertices[m->graph->slots[slots[i]]];
+        cores += v->kind != VERTEX_GPU;
+        g->hosts += v->host != before;
+        before = v->host;
+    }
+    if (m->graph && cores && cores < ranks)
+        g->hosts = 0;           /* like nothing that was measured */
+    if (m->graph ? !cores : !m->shared_core)
+        return;
+    g->class = m->graph ? farthest(m->graph, slots, ranks) : CLASS_SELF;
+    g->cores = different(slots, ranks);
 }
 
 /* ---- Constants ---------------------------------------------------------- */
@@ -139,11 +219,12 @@ static double by_protocol(const struct collective_path *path,
                           double ranks, double sent)
 {
     double start = path->start * x->base;
-    double steps = (op == OF_ALL_REDUCE ? 2 : 1) * (ranks - 1) - 1;
+    int reduce = op == OF_ALL_REDUCE || op == OF_MERGE;
+    double steps = (reduce ? 2 : 1) * (ranks - 1) - 1;
     double hop = op == OF_ALL_TO_ALL ? to_all : x->hop;
     double ring = start + steps * hop + sent / (path->bandwidth * x->rate);
 
-    if (op != OF_ALL_REDUCE)
+    if (!reduce)
         return ring;
     return fmin(ring, start + (2 * log2(ranks) - 1) * tree_hop * x->hop
                 + sent / (path->bandwidth * x->rate * tree_rate));
@@ -154,8 +235,8 @@ double collective_constants(const struct collective_path *path,
                             int64_t bytes)
 {
     double P = (double)ranks, S = (double)bytes;
-    double sent = op == OF_SEND_RECV ? S
-        : (op == OF_ALL_REDUCE ? 2 : 1) * (P - 1) / P * S;
+    int reduce = op == OF_ALL_REDUCE || op == OF_MERGE;
+    double sent = op == OF_SEND_RECV ? S : (reduce ? 2 : 1) * (P - 1) / P * S;
     double own = op == OF_SEND_RECV || path->copies <= 0 ? 0
         : 2 * S / P / path->copies;
     double least = INFINITY;
@@ -168,7 +249,7 @@ double collective_constants(const struct collective_path *path,
         least = fmin(least, own + by_protocol(path, &protocols[i], op, P,
                                               sent));
     }
-    if (op == OF_ALL_REDUCE && path->reduces && ranks > 4)
+    if (reduce && path->reduces && ranks > 4)
         least = fmin(least, reduced_start
                      + S * usable / reduced / path->bandwidth);
     return least;
