@@ -89,7 +89,9 @@ static const struct known_group *group_of(struct simulation *sim,
     int whole = !links_derated(sim->links, slots, x->c.members);
     if (sim->m->graph)
         collective_path(sim->m, slots, x->c.members, kind, &g->path);
-    collective_place(sim->m, slots, x->c.members, sim->ranks, &g->group);
+    int64_t groups = sim->shared_places || sim->ranks % x->c.members ? 0
+        : sim->ranks / x->c.members;
+    collective_place(sim->m, slots, x->c.members, groups, &g->group);
     g->calls = whole && is_call(sim->m, g, sim->ranks);
     free(slots);
     return g;

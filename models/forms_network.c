@@ -328,6 +328,13 @@ static void find_flows(struct ways *w, struct flows_of *x)
     share_links(w, x);
 }
 
+/* Groups of so many members; 0: not known, or ranks share slots. */
+static int64_t groups_at_once(const struct forms *f, int64_t members,
+                              int64_t slots)
+{
+    return f->ranks > slots || f->ranks % members ? 0 : f->ranks / members;
+}
+
 /* Of the first rank's group: its hosts; on one, what is between its members. */
 static void find_group(const struct forms *f, struct flows_of *x)
 {
@@ -336,7 +343,8 @@ static void find_group(const struct forms *f, struct flows_of *x)
 
     for (int64_t i = 0; i < x->members; i++)
         slots[i] = (int32_t)(i * x->stride % g->n_slots);
-    collective_place(f->m, slots, x->members, f->ranks, &x->group);
+    collective_place(f->m, slots, x->members,
+                     groups_at_once(f, x->members, g->n_slots), &x->group);
     int gpus = x->group.hosts == 1 && !x->group.cores;
     for (int k = 0; gpus && k < COLLECTIVE_KINDS; k++)
         collective_path(f->m, slots, x->members, (enum collective_kind)k,
@@ -370,12 +378,10 @@ static const struct flows_of *flows_known(struct scene *c, const struct move *m)
 static struct collective_group flat_group(const struct scene *c)
 {
     const struct machine *m = c->f->m;
-    int64_t members = c->members, ranks = c->f->ranks;
 
     return (struct collective_group){
-        .ranks = members, .hosts = 1,
-        .cores = m->shared_core ? min64(members, m->cores) : 0,
-        .groups = ranks % members ? 0 : ranks / members };
+        .ranks = c->members, .hosts = 1, .cores = m->shared_core,
+        .groups = groups_at_once(c->f, c->members, m->cores) };
 }
 
 /* As models/collective.c: timed as one, where the group has its links to itself

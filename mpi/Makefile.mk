@@ -5,6 +5,7 @@ libranks_a_SOURCES = \
 	%D%/calibrate.c \
 	%D%/calibrate.h \
 	%D%/calibrate_block.c \
+	%D%/calibrate_chain.c \
 	%D%/calibrate_classes.c \
 	%D%/calibrate_collectives.c \
 	%D%/calibrate_compute.c \

@@ -1,191 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Collectives of CPU ranks, as schedules have them and as the executor does
- * them: of all ranks, and of the groups into which strategies divide them. */
+ * Collectives of CPU ranks, as the executor does them: of all ranks, and of the
+ * groups into which strategies divide them. */
 #include <config.h>
 
 #include "base/units.h"
 #include "mpi/calibrate_internal.h"
-#include "mpi/run.h"
-#include "topo/collective.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LARGEST = 32 << 20, CHAIN = 64, MOST_TRIES = 15, DIM = 64,
+enum { LARGEST = 32 << 20, LONGEST = 64, LEAST_TRIES = 7, MOST_TRIES = 40,
        MOST_HEADS = 4 };
 
-/* Ranks first, first + stride, ... of each group, and as many groups as are at
- * it. */
+/* Groups that are at it: each of neighbours (stride 1), or with a member every
+ * `stride` ranks. */
 struct circles {
     struct collective_group group;
     int64_t stride;
-    MPI_Comm all, own;          /* those in a group; my group's */
-    int me, members;
-    struct pool *pool;
+    MPI_Comm all, own;          /* of those in a group; of my group */
+    struct transport *transport;        /* NULL: in none */
     struct job job;
-    struct transport *transport;
+    int32_t *ranks;
+    struct chain chain;
 };
-
-/* ---- Schedules ----------------------------------------------------------- */
-
-/* A member's part of one tile: [rows, heads, DIM] fp32. */
-struct part {
-    int64_t rows, heads;
-};
-
-static struct tile new_tile(struct schedule *s, const char *label,
-                            int64_t rows, int64_t heads, int64_t width)
-{
-    struct buffer b = { .role = ROLE_SCRATCH, .dtype = DTYPE_FP32, .map = -1,
-                        .rows = rows, .heads = (int32_t)heads,
-                        .width = (int32_t)width };
-
-    return tile_whole(s, schedule_buffer(s, label, b));
-}
-
-static const char *const tile_labels[2][3] = { { "q", "k", "v" },
-                                               { "q_all", "k_all", "v_all" } };
-
-/* Of n tensors, as parts of mine (labels 0) or of all members' rows. */
-static void new_tiles(struct schedule *s, int of_all, int64_t rows,
-                      int64_t heads, int n, struct tile *out)
-{
-    for (int i = 0; i < n; i++)
-        out[i] = new_tile(s, tile_labels[of_all][i], rows, heads, DIM);
-}
-
-/* K and V of everyone, as in `allgather`. */
-static void add_gather(struct schedule *s, const struct circles *c,
-                       struct part p, int chain, const int32_t *ranks)
-{
-    int64_t P = c->members, n = 2 + 2 * P;
-    struct tile own[2], all[2], *t = xcalloc((size_t)n, sizeof *t);
-
-    new_tiles(s, 0, p.rows, p.heads, 2, own);
-    new_tiles(s, 1, P * p.rows, p.heads, 2, all);
-    for (int64_t i = -1; i < P; i++)
-        for (int k = 0; k < 2; k++)
-            t[2 + 2 * i + k] = i < 0 ? own[k]
-                : tile_rows(s, all[k].buffer, i * p.rows, p.rows);
-    for (int i = 0; i < chain; i++)
-        schedule_collective(s, "", CHANNEL_KV, ALL_GATHER, ranks, P, 2, t, n);
-    free(t);
-}
-
-/* Gradients of K and V of everyone to whom they belong. */
-static void add_scatter(struct schedule *s, const struct circles *c,
-                        struct part p, int chain, const int32_t *ranks)
-{
-    int64_t P = c->members, n = 4 * P + 2;
-    struct tile all[2], parts[2], *t = xcalloc((size_t)n, sizeof *t);
-
-    new_tiles(s, 1, P * p.rows, p.heads, 2, all);
-    new_tiles(s, 0, p.rows, p.heads, 2, t + 2 * P);
-    for (int k = 0; k < 2; k++)
-        parts[k] = new_tile(s, "parts", (P - 1) * p.rows, p.heads, DIM);
-    for (int64_t i = 0; i < P; i++)
-        for (int k = 0; k < 2; k++) {
-            int64_t at = (i - (i > c->me)) * p.rows;
-            t[2 * i + k] = tile_rows(s, all[k].buffer, i * p.rows, p.rows);
-            t[2 * P + 2 + 2 * i + k] = tile_rows(
-                s, parts[k].buffer, i == c->me ? 0 : at,
-                i == c->me ? 0 : p.rows);
-        }
-    for (int i = 0; i < chain; i++)
-        schedule_collective(s, "", CHANNEL_DKV, REDUCE_SCATTER, ranks, P, 2, t,
-                            n);
-    free(t);
-}
-
-/* Q, K and V from shards of tokens to shards of heads, as in `ulysses`. */
-static void add_exchange(struct schedule *s, const struct circles *c,
-                         struct part p, int chain, const int32_t *ranks)
-{
-    int64_t P = c->members, n = 6 * P;
-    struct tile from[3], to[3], *t = xcalloc((size_t)n, sizeof *t);
-
-    new_tiles(s, 0, p.rows, P * p.heads, 3, from);
-    new_tiles(s, 1, P * p.rows, p.heads, 3, to);
-    for (int64_t i = 0; i < P; i++)
-        for (int k = 0; k < 3; k++) {
-            t[3 * i + k] = tile_heads(from[k], (int32_t)(i * p.heads),
-                                      (int32_t)p.heads);
-            t[3 * (P + i) + k] = tile_rows(s, to[k].buffer, i * p.rows, p.rows);
-        }
-    for (int i = 0; i < chain; i++)
-        schedule_collective(s, "", CHANNEL_Q, ALL_TO_ALL, ranks, P, 3, t, n);
-    free(t);
-}
-
-/* Numerators and denominators, or o and lse, as in `tree`. */
-static void add_reduce(struct schedule *s, const struct circles *c,
-                       struct part p, int chain, const int32_t *ranks,
-                       enum collective what)
-{
-    struct tile in[2], out[2];
-
-    for (int k = 0; k < 2; k++) {
-        in[k] = new_tile(s, "in", p.rows, p.heads, k ? 1 : DIM);
-        out[k] = new_tile(s, "out", p.rows, p.heads, k ? 1 : DIM);
-    }
-    for (int i = 0; i < chain; i++)
-        schedule_reduce(s, "", CHANNEL_OUT, what, ranks, c->members, in, out,
-                        2, 0);
-}
-
-static void add_sum(struct schedule *s, const struct circles *c,
-                    struct part p, int chain, const int32_t *ranks)
-{
-    add_reduce(s, c, p, chain, ranks, ALL_REDUCE_SUM);
-}
-
-static void add_merge(struct schedule *s, const struct circles *c,
-                      struct part p, int chain, const int32_t *ranks)
-{
-    add_reduce(s, c, p, chain, ranks, ALL_REDUCE_MERGE);
-}
-
-/* States of linear attention, as in `lasp2`: a member's is wide. */
-static void add_scan(struct schedule *s, const struct circles *c,
-                     struct part p, int chain, const int32_t *ranks)
-{
-    enum { STATE = 16 * DIM };
-    struct tile in = new_tile(s, "in", p.rows, p.heads, STATE);
-    struct tile out = new_tile(s, "out", p.rows, p.heads, STATE);
-
-    for (int i = 0; i < chain; i++)
-        schedule_reduce(s, "", CHANNEL_KV, EXCLUSIVE_SCAN, ranks, c->members,
-                        &in, &out, 1, 1);
-}
-
-static const struct kind_row {
-    enum collective_kind kind;
-    void (*add)(struct schedule *s, const struct circles *c, struct part p,
-                int chain, const int32_t *ranks);
-} kind_rows[] = {
-    { OF_ALL_GATHER, add_gather }, { OF_REDUCE_SCATTER, add_scatter },
-    { OF_ALL_TO_ALL, add_exchange }, { OF_ALL_REDUCE, add_sum },
-    { OF_MERGE, add_merge }, { OF_SCAN, add_scan },
-};
-enum { KIND_ROWS = sizeof kind_rows / sizeof *kind_rows };
-
-/* `chain` of them, one after the other. */
-static struct schedule *make_schedule(const struct circles *c,
-                                      const struct kind_row *k, struct part p,
-                                      int chain)
-{
-    struct schedule *s = schedule_create(c->pool, &c->job, c->members, c->me);
-    int32_t *ranks = xcalloc((size_t)c->members, sizeof *ranks);
-
-    for (int32_t i = 0; i < c->members; i++)
-        ranks[i] = i;
-    k->add(s, c, p, chain, ranks);
-    schedule_freeze(s);
-    free(ranks);
-    return s;
-}
 
 /* ---- Times --------------------------------------------------------------- */
 
@@ -193,80 +32,93 @@ static struct schedule *make_schedule(const struct circles *c,
  * tries, since all must have had their cores for it. */
 static double chain_seconds(const struct calibration *c,
                             const struct circles *x, const struct schedule *s,
-                            struct memory *m, int chain)
+                            struct memory *m, int tries)
 {
     struct execute_options o = { .kernel = c->kernel };
-    double tries[MOST_TRIES];
-    int n = c->request->quick ? 7 : MOST_TRIES;
+    double all[MOST_TRIES], least = INFINITY;
 
-    for (int t = -1; t < n; t++) {
+    for (int t = -1; t < tries; t++) {
         MPI_Barrier(x->all);
         int64_t start = clock_now();
         execute(s, m, x->transport, &o);
         if (t >= 0)
-            tries[t] = (double)(clock_now() - start) * 1e-9 / chain;
+            all[t] = (double)(clock_now() - start) * 1e-9 / x->chain.length;
     }
-    MPI_Allreduce(MPI_IN_PLACE, tries, n, MPI_DOUBLE, MPI_MAX, x->all);
-    double least = tries[0];
-    for (int t = 1; t < n; t++)
-        least = fmin(least, tries[t]);
+    MPI_Allreduce(MPI_IN_PLACE, all, tries, MPI_DOUBLE, MPI_MAX, x->all);
+    for (int t = 0; t < tries; t++)
+        least = fmin(least, all[t]);
     return least;
 }
 
 /* The payload, as tables count it. */
-static int64_t chain_payload(const struct circles *x, const struct kind_row *k,
+static int64_t chain_payload(const struct circles *x, enum collective_kind kind,
                              const struct schedule *s)
 {
     int64_t sent = op_work(s, &s->ops[0]).sent_bytes;
 
     MPI_Allreduce(MPI_IN_PLACE, &sent, 1, MPI_INT64_T, MPI_MAX, x->own);
-    return collective_payload(k->kind, x->members, sent);
+    return collective_payload(kind, x->group.ranks, sent);
 }
 
 static struct link_point measure_point(const struct calibration *c,
                                        const struct circles *x,
-                                       const struct kind_row *k,
-                                       struct part p, int chain)
+                                       const struct chain_kind *k, int tries)
 {
-    struct schedule *s = make_schedule(x, k, p, chain);
+    struct schedule *s = chain_schedule(k, &x->chain);
+    struct link_point point = { chain_payload(x, k->kind, s), 0 };
     struct memory m;
     struct error e = { 0 };
-    struct link_point point = { chain_payload(x, k, s), 0 };
 
-    if (memory_create(&m, s, &device_host, 0, &e) != 0)
+    if (memory_create(&m, s, &device_host, 0, &e) != 0
+        || transport_prepare(x->transport, NULL, s, &m, &e) != 0)
         die("calibrate: %s", e.text);
     m.device->fill(m.base, 0, s->peak_bytes);
-    if (transport_prepare(x->transport, NULL, s, &m, &e) != 0)
-        die("calibrate: %s", e.text);
-    point.seconds = chain_seconds(c, x, s, &m, chain);
+    point.seconds = chain_seconds(c, x, s, &m, tries);
     memory_destroy(&m);
     schedule_destroy(s);
     return point;
 }
 
+/* Chains of about `part` seconds, `whole` for all tries. */
+static struct link_point measure_next(const struct calibration *c,
+                                      struct circles *x,
+                                      const struct chain_kind *k,
+                                      double expected)
+{
+    double part = c->request->quick ? 4e-4 : 1e-3;
+    double whole = c->request->quick ? 0.02 : 0.1;
+
+    x->chain.length = (int)max64(1, min64(LONGEST,
+                                          (int64_t)(part / expected)));
+    double each = expected * x->chain.length;
+    int64_t tries = (int64_t)(whole / each);
+    return measure_point(c, x, k, (int)max64(LEAST_TRIES,
+                                             min64(MOST_TRIES, tries)));
+}
+
 /* From the shortest to the longest, sizes doubled; [*n], the caller frees. */
 static struct link_point *measure_points(const struct calibration *c,
-                                         const struct circles *x,
-                                         const struct kind_row *k, int64_t *n)
+                                         struct circles *x,
+                                         const struct chain_kind *k, int64_t *n)
 {
+    struct link_point *p = NULL, now = { 0, 1e-6 };
+    struct chain *chain = &x->chain;
     int64_t cap = 0;
-    double batch = c->request->quick ? 4e-4 : 1e-3;
-    struct link_point *p = NULL, now = { 0, 0 };
-    struct part part = { 1, 1 };
 
-    for (*n = 0; now.bytes < LARGEST;) {
-        int chain = now.bytes ? (int)(batch / now.seconds) : CHAIN;
-        now = measure_point(c, x, k, part, (int)max64(1, min64(CHAIN, chain)));
+    *n = 0;
+    chain->rows = chain->heads = 1;
+    while (now.bytes < LARGEST) {
+        now = measure_next(c, x, k, now.seconds);
         ARRAY_PUSH(p, *n, cap, now);
-        if (part.heads < MOST_HEADS)
-            part.heads *= 2;
+        if (chain->heads < MOST_HEADS)
+            chain->heads *= 2;
         else
-            part.rows *= 2;
+            chain->rows *= 2;
     }
     return p;
 }
 
-/* ---- Tables --------------------------------------------------------------- */
+/* ---- Tables -------------------------------------------------------------- */
 
 static void report(const struct calibration *c,
                    const struct collective_table *t,
@@ -309,8 +161,8 @@ static void add_table(const struct calibration *c, const struct circles *x,
 }
 
 /* Those in no group have the points from rank 0, which is in one. */
-static void measure_kind(const struct calibration *c, const struct circles *x,
-                         const struct kind_row *k)
+static void measure_kind(const struct calibration *c, struct circles *x,
+                         const struct chain_kind *k)
 {
     struct link_point *p = NULL;
     int64_t n = 0;
@@ -325,14 +177,13 @@ static void measure_kind(const struct calibration *c, const struct circles *x,
     free(p);
 }
 
-/* ---- Groups --------------------------------------------------------------- */
+/* ---- Groups -------------------------------------------------------------- */
 
 static void circles_open(const struct calibration *c, struct circles *x)
 {
-    int64_t P = x->group.ranks, block = P * x->stride;
-    int64_t number = x->stride == 1 ? c->rank / P : c->rank % x->stride;
-    int in = x->stride == 1 ? c->rank / block < x->group.groups
-        : number < x->group.groups;
+    int64_t number = x->stride == 1 ? c->rank / x->group.ranks
+        : c->rank % x->stride;
+    int in = number < x->group.groups;
     struct error e = { 0 };
     int64_t one = 1;
 
@@ -340,15 +191,20 @@ static void circles_open(const struct calibration *c, struct circles *x)
     MPI_Comm_split(c->comm, in ? (int)number : MPI_UNDEFINED, c->rank, &x->own);
     if (!in)
         return;
-    MPI_Comm_rank(x->own, &x->me);
-    MPI_Comm_size(x->own, &x->members);
-    x->pool = pool_create();
     x->job = (struct job){ .transformer = { .heads = 1, .kv_heads = 1,
-                                            .head_dim = DIM } };
+                                            .head_dim = 1 } };
     if (job_finish(&x->job, &one, 1, &e) != 0
         || !(x->transport = transport_create("host", &device_host, x->own,
                                               &e)))
         die("calibrate: %s", e.text);
+    x->ranks = xcalloc((size_t)x->group.ranks, sizeof *x->ranks);
+    for (int32_t i = 0; i < x->group.ranks; i++)
+        x->ranks[i] = i;
+    int me;
+    MPI_Comm_rank(x->own, &me);
+    x->chain = (struct chain){ .pool = pool_create(), .job = &x->job,
+                               .ranks = x->ranks, .me = me,
+                               .members = (int32_t)x->group.ranks };
 }
 
 static void circles_close(struct circles *x)
@@ -356,46 +212,61 @@ static void circles_close(struct circles *x)
     if (!x->transport)
         return;
     transport_destroy(x->transport);
+    pool_destroy(x->chain.pool);
     job_clear(&x->job);
-    pool_destroy(x->pool);
+    free(x->ranks);
     MPI_Comm_free(&x->own);
     MPI_Comm_free(&x->all);
 }
 
-/* Of the group that begins at rank `first`. */
-static void place_group(const struct calibration *c, const struct ways *w,
-                        int64_t first, int64_t stride,
-                        struct collective_group *g)
+/* Member i of group `group`. */
+static int member_of(const struct circles *x, int64_t group, int64_t i)
 {
-    g->hosts = g->cores = 0;
+    return (int)(x->stride == 1 ? group * x->group.ranks + i
+                 : group + i * x->stride);
+}
+
+/* Hosts and class of a group. */
+static void place_group(const struct ways *w, const struct circles *x,
+                        int64_t group, struct collective_group *g)
+{
+    *g = x->group;
+    g->hosts = 0;
     g->class = CLASS_SELF;
     for (int64_t i = 0; i < g->ranks; i++) {
-        int new_host = 1, new_core = 1;
+        int new_host = 1;
         for (int64_t k = 0; k < i; k++) {
-            enum route_class class = ways_class(w, (int)(first + i * stride),
-                                                (int)(first + k * stride));
-            new_core &= class != CLASS_SELF;
+            enum route_class class = ways_class(w, member_of(x, group, i),
+                                                member_of(x, group, k));
             new_host &= class >= CLASS_LEAF;
             g->class = class > g->class ? class : g->class;
         }
         g->hosts += new_host;
-        g->cores += new_core;
     }
-    if (!w->host.sockets)       /* who is where may not be known */
-        g->cores = min64(g->ranks, c->m->cores);
 }
 
 /* All groups alike? */
-static int are_alike(const struct calibration *c, const struct ways *w,
-                     const struct circles *x)
+static int are_alike(const struct ways *w, const struct circles *x)
 {
     for (int64_t i = 1; i < x->group.groups; i++) {
-        struct collective_group g = x->group;
-        place_group(c, w, x->stride == 1 ? i * g.ranks : i, x->stride, &g);
-        if (g.hosts != x->group.hosts || g.cores != x->group.cores
-            || g.class != x->group.class)
+        struct collective_group g;
+        place_group(w, x, i, &g);
+        if (g.hosts != x->group.hosts || g.class != x->group.class)
             return 0;
     }
+    return 1;
+}
+
+/* Does every rank that is in a group have a core of its own? */
+static int has_cores(const struct ways *w, const struct circles *x)
+{
+    int64_t P = x->group.ranks, n = P * x->group.groups;
+
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < i; k++)
+            if (ways_class(w, member_of(x, i / P, i % P),
+                           member_of(x, k / P, k % P)) == CLASS_SELF)
+                return 0;
     return 1;
 }
 
@@ -405,8 +276,7 @@ static int is_known(const struct machine *m, const struct collective_group *g)
     for (int64_t i = 0; i < m->n_collectives; i++) {
         const struct collective_group *k = &m->collectives[i].group;
         if (k->ranks == g->ranks && k->hosts == g->hosts
-            && k->cores == g->cores && k->groups == g->groups
-            && k->class == g->class)
+            && k->groups == g->groups && k->class == g->class)
             return 1;
     }
     return 0;
@@ -415,15 +285,15 @@ static int is_known(const struct machine *m, const struct collective_group *g)
 static void measure_groups(const struct calibration *c, const struct ways *w,
                            int64_t members, int64_t groups, int64_t stride)
 {
-    struct circles x = { .group = { .ranks = members, .groups = groups },
-                         .stride = stride };
+    struct circles x = { .group = { .ranks = members, .groups = groups,
+                                    .cores = 1 }, .stride = stride };
 
-    place_group(c, w, 0, stride, &x.group);
-    if (!are_alike(c, w, &x) || is_known(c->m, &x.group))
+    place_group(w, &x, 0, &x.group);
+    if (!has_cores(w, &x) || !are_alike(w, &x) || is_known(c->m, &x.group))
         return;
     circles_open(c, &x);
-    for (int k = 0; k < KIND_ROWS; k++)
-        measure_kind(c, &x, &kind_rows[k]);
+    for (const struct chain_kind *k = chain_kinds; k->add; k++)
+        measure_kind(c, &x, k);
     circles_close(&x);
 }
 
@@ -441,4 +311,6 @@ void calibrate_collectives(const struct calibration *c, const struct ways *w)
                 break;
         }
     }
+    if (!c->m->n_collectives)
+        say(c, "ranks share cores: collectives not measured");
 }

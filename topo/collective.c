@@ -105,11 +105,10 @@ static int is_of(const struct machine *m, const struct collective_group *t,
         return 0;
     if (!t->cores)
         return t->hosts == g->hosts && (!g->cores || !m->graph);
-    if (t->cores != g->cores || t->groups != g->groups)
+    if (!g->cores || t->groups != g->groups)
         return 0;
-    if (!m->graph)
-        return t->ranks == m->measured_ranks;
-    return t->hosts == g->hosts && t->class == g->class;
+    return m->graph ? t->hosts == g->hosts && t->class == g->class
+        : t->ranks == m->measured_ranks;
 }
 
 const struct collective_table *machine_collective(
@@ -145,24 +144,6 @@ void machine_drop_collectives(struct machine *m)
 
 /* ---- Groups ------------------------------------------------------------- */
 
-static int ascending(const void *a, const void *b)
-{
-    return *(const int32_t *)a - *(const int32_t *)b;
-}
-
-static int64_t different(const int32_t *slots, int64_t n)
-{
-    int32_t *sorted = xcalloc((size_t)n + 1, sizeof *sorted);
-    int64_t count = n > 0;
-
-    memcpy(sorted, slots, (size_t)n * sizeof *sorted);
-    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
-    for (int64_t i = 1; i < n; i++)
-        count += sorted[i] != sorted[i - 1];
-    free(sorted);
-    return count;
-}
-
 /* Of the first to the others: farther from each other they cannot be. */
 static enum route_class farthest(struct graph *g, const int32_t *slots,
                                  int64_t n)
@@ -178,25 +159,30 @@ static enum route_class farthest(struct graph *g, const int32_t *slots,
 }
 
 void collective_place(const struct machine *m, const int32_t *slots,
-                      int64_t ranks, int64_t all, struct collective_group *g)
+                      int64_t ranks, int64_t groups,
+                      struct collective_group *g)
 {
+    const struct graph *graph = m->graph;
     int64_t cores = 0;
     int32_t before = -1;
 
-    *g = (struct collective_group){ .ranks = ranks, .hosts = !m->graph,
-                                    .groups = all % ranks ? 0 : all / ranks };
-    for (int64_t i = 0; m->graph && i < ranks; i++) {
-        const struct vertex *v = &m->graph->vertices[m->graph->slots[slots[i]]];
+    *g = (struct collective_group){ .ranks = ranks, .hosts = 1,
+                                    .groups = groups,
+                                    .cores = m->shared_core };
+    if (!graph)
+        return;
+    g->hosts = 0;
+    for (int64_t i = 0; i < ranks; i++) {
+        const struct vertex *v = &graph->vertices[graph->slots[slots[i]]];
         cores += v->kind != VERTEX_GPU;
         g->hosts += v->host != before;
         before = v->host;
     }
-    if (m->graph && cores && cores < ranks)
-        g->hosts = 0;           /* like nothing that was measured */
-    if (m->graph ? !cores : !m->shared_core)
-        return;
-    g->class = m->graph ? farthest(m->graph, slots, ranks) : CLASS_SELF;
-    g->cores = different(slots, ranks);
+    g->cores = cores > 0;
+    if (cores && cores < ranks)
+        g->hosts = 0;
+    else if (cores)
+        g->class = farthest(m->graph, slots, ranks);
 }
 
 /* ---- Constants ---------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Seconds of a collective as one: by a measured table, of a library's call or of
- * what the executor does on CPU ranks; of GPUs where nothing was measured by
+ * Seconds of a collective as one: by a measured table, of a library's call or
+ * of what the executor does on CPU ranks; of GPUs where nothing was measured by
  * constants like those of NCCL's tuning.
  *
  * Bytes are the payload S as nccl-tests counts it: all-gather the gathered
@@ -18,19 +18,21 @@ enum collective_kind { OF_ALL_GATHER, OF_REDUCE_SCATTER, OF_ALL_TO_ALL,
                      COLLECTIVE_KINDS };
 extern const char *const collective_words[];    /* "all_gather", ...; NULL */
 
-/* Where the members of a group are.  Ranks that are cores share what is between
- * them with other groups: a table is of so many groups at once. */
+/* Where the members of a group are.  Cores share what is between them with
+ * other groups: a table is of so many groups at once, each rank on a core of its
+ * own. */
 struct collective_group {
-    int64_t ranks, hosts;
-    int64_t cores;              /* that they have; 0: they are GPUs */
-    int64_t groups;             /* like it at once, itself included */
+    int64_t ranks, hosts;       /* hosts 0: some are cores, some GPUs */
+    int cores;                  /* they are cores; the rest is of these */
+    int64_t groups;             /* like it at once, itself included; 0: not
+                                   known, or ranks share cores */
     enum route_class class;     /* the farthest between two of them */
 };
 
 /* Up to three affine segments of one op on so many ranks of so many hosts. */
 struct collective_table {
     enum collective_kind kind;
-    struct collective_group group;      /* cores 0: one call of a library */
+    struct collective_group group;      /* of GPUs: one call of a library */
     char host[48], versions[48];        /* that measured; "" unknown */
     int64_t n;
     struct link_segment *segments;
@@ -58,17 +60,18 @@ void collective_fit(struct collective_table *t, const struct link_point *p,
 double collective_table_seconds(const struct collective_table *t,
                                 int64_t bytes);
 /* The machine's own of such a group, of a merge else that of an all-reduce;
- * NULL: none. Library calls: of as many ranks and hosts, if the group is of GPUs
- * or the machine has no cluster. Groups of cores: of one that is like it in all;
- * without a cluster, which has one way between any two, of all ranks that
+ * NULL: none. Library calls: of as many ranks and hosts, if the group is of
+ * GPUs or the machine has no cluster. Cores: of a group that is like it in all;
+ * without a cluster, where any two are as far apart, of all ranks that
  * measured. */
 const struct collective_table *machine_collective(
     const struct machine *m, enum collective_kind kind,
     const struct collective_group *group);
-/* Of ranks on these slots of the machine's graph, in a run of `all`; without a
- * graph cores are told apart by slots. */
+/* Of ranks on these slots of the machine's graph, if it has one; `groups` as
+ * above. */
 void collective_place(const struct machine *m, const int32_t *slots,
-                      int64_t ranks, int64_t all, struct collective_group *g);
+                      int64_t ranks, int64_t groups,
+                      struct collective_group *g);
 /* The payload, from what the member sends that sends most. */
 int64_t collective_payload(enum collective_kind kind, int64_t members,
                            int64_t sent);

@@ -110,7 +110,6 @@ const struct field collective_fields[] = {
     { NULL, 0, 0, 0, NULL, NULL }
 };
 const struct field collective_group_fields[] = {
-    { "cores", FIELD_COUNT, AT(collective_table, group.cores), 0, NULL, NULL },
     { "groups", FIELD_COUNT, AT(collective_table, group.groups), 0, NULL,
       NULL },
     { NULL, 0, 0, 0, NULL, NULL }

@@ -268,23 +268,20 @@ int machine_read_copy(struct yaml *y, int map, const char *key, void *out,
 
 /* ---- Collectives -------------------------------------------------------- */
 
-/* Of cores: all of it, or nothing. */
+/* Of cores: class and groups, both or neither. */
 static int read_group(struct yaml *y, int map, const char *key,
                       struct collective_group *g, struct error *e)
 {
-    static const char *const all[] = { "class", "cores", "groups", NULL };
-    int class = CLASS_SELF, stated = 0;
+    int class = CLASS_SELF;
 
-    for (int i = 0; all[i] != NULL; i++)
-        stated |= yaml_get(y, map, all[i]) > 0;
-    if (!stated)
+    g->cores = yaml_get(y, map, "class") || g->groups;
+    if (!g->cores)
         return 0;
-    for (int i = 0; all[i] != NULL; i++)
-        if (machine_need(y, map, key, all[i], e) != 0)
-            return -1;
-    int rc = machine_read_class(y, map, key, &class, e);
+    if (machine_need(y, map, key, "groups", e) != 0
+        || machine_read_class(y, map, key, &class, e) != 0)
+        return -1;
     g->class = (enum route_class)class;
-    return rc;
+    return 0;
 }
 
 int machine_read_collective(struct yaml *y, int map, const char *key,
