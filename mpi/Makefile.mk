@@ -5,7 +5,9 @@ libranks_a_SOURCES = \
 	%D%/calibrate.c \
 	%D%/calibrate.h \
 	%D%/calibrate_block.c \
+	%D%/calibrate_chain.c \
 	%D%/calibrate_classes.c \
+	%D%/calibrate_collectives.c \
 	%D%/calibrate_compute.c \
 	%D%/calibrate_internal.h \
 	%D%/calibrate_link.c \
