@@ -48,8 +48,9 @@ void say(const struct calibration *c, const char *fmt, ...)
 
 /* ---- One block (calibrate_block.c) -------------------------------------- */
 
-/* What is measured at once: on the host the first of two head groups of a
- * layer, on a device all of `heads`. */
+/* What a call is of: on a device all of `heads`, on the host one group of a
+ * layer's heads; the next call then of the next one, as an op does, whose data
+ * are cold and far apart; 0: always of the first one of two. */
 struct bench_shape {
     enum dtype dtype;
     int64_t head_dim, group, heads;
