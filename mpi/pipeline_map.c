@@ -50,10 +50,8 @@ static size_t place_records(const struct pipeline *p, struct ipc *x)
     return at;
 }
 
-/* The k-th op on the receiving lane of `channel` at `s` that receives from
- * `from`. */
-static int32_t nth_recv(const struct schedule *s, int channel, int32_t from,
-                        int64_t k)
+int32_t pipeline_nth_recv(const struct schedule *s, int channel,
+                          int32_t from, int64_t k)
 {
     int64_t seen = 0;
 
@@ -78,8 +76,8 @@ static void match_sends(const struct pipeline *p, struct ipc *x)
         if (op->kind != OP_SEND || p->by_host[i])
             continue;
         int64_t *k = &count[op->channel * p->ranks + op->peer];
-        x->match[i] = nth_recv(x->peers[op->peer].memory.schedule, op->channel,
-                               p->rank, (*k)++);
+        x->match[i] = pipeline_nth_recv(x->peers[op->peer].memory.schedule,
+                                        op->channel, p->rank, (*k)++);
     }
     free(count);
 }
@@ -281,6 +279,13 @@ int ipc_open(struct pipeline *p, struct plan *plan, struct error *e)
             y->schedule = build_peer(p, plan, r);
         memory_layout(&y->memory, y->schedule ? y->schedule : p->s);
         y->fresh = find_fresh(&y->memory);
+    }
+    for (int r = 0; r < p->ranks; r++) {
+        if (r == p->rank || !is_near(p, r))
+            continue;
+        const struct schedule *other = x->peers[r].memory.schedule;
+        pipeline_find_known(p->s, other, x->peers[r].fresh);
+        pipeline_find_known(other, p->s, x->peers[p->rank].fresh);
     }
     size_t room = place_records(p, x);
     match_sends(p, x);
