@@ -25,8 +25,8 @@ struct flows_of {
     double seconds;             /* s/B of the slowest, alone or sharing links */
     double busy[EDGE_TYPES];    /* s/B of the busiest link */
     double sent[ROUTE_CLASSES]; /* B/B of a rank, the mean */
-    int64_t hosts;              /* that a group is on; 0: some are no GPUs */
-    struct collective_path paths[COLLECTIVE_KINDS];     /* on one host */
+    struct collective_group group;      /* TO_ALL: the first rank's */
+    struct collective_path paths[COLLECTIVE_KINDS];     /* GPUs of one host */
 };
 struct ways {
     struct graph *g;            /* borrowed */
@@ -328,22 +328,25 @@ static void find_flows(struct ways *w, struct flows_of *x)
     share_links(w, x);
 }
 
+/* Groups of so many members; 0: not known, or ranks share slots. */
+static int64_t groups_at_once(const struct forms *f, int64_t members,
+                              int64_t slots)
+{
+    return f->ranks > slots || f->ranks % members ? 0 : f->ranks / members;
+}
+
 /* Of the first rank's group: its hosts; on one, what is between its members. */
 static void find_group(const struct forms *f, struct flows_of *x)
 {
     const struct graph *g = f->ways->g;
-    int32_t *slots = xcalloc((size_t)x->members, sizeof *slots), before = -1;
-    int gpus = 1;
+    int32_t *slots = xcalloc((size_t)x->members, sizeof *slots);
 
-    for (int64_t i = 0; i < x->members; i++) {
+    for (int64_t i = 0; i < x->members; i++)
         slots[i] = (int32_t)(i * x->stride % g->n_slots);
-        const struct vertex *v = &g->vertices[g->slots[slots[i]]];
-        gpus &= v->kind == VERTEX_GPU;
-        x->hosts += v->host != before;
-        before = v->host;
-    }
-    x->hosts *= gpus;
-    for (int k = 0; x->hosts == 1 && k < COLLECTIVE_KINDS; k++)
+    collective_place(f->m, slots, x->members,
+                     groups_at_once(f, x->members, g->n_slots), &x->group);
+    int gpus = x->group.hosts == 1 && !x->group.cores;
+    for (int k = 0; gpus && k < COLLECTIVE_KINDS; k++)
         collective_path(f->m, slots, x->members, (enum collective_kind)k,
                         &x->paths[k]);
     free(slots);
@@ -371,20 +374,30 @@ static const struct flows_of *flows_known(struct scene *c, const struct move *m)
 
 /* ---- Moves --------------------------------------------------------------- */
 
-/* As models/collective.c: one library call, where the group has its links to
- * itself; -1: it goes by messages. */
+/* Without a graph. */
+static struct collective_group flat_group(const struct scene *c)
+{
+    const struct machine *m = c->f->m;
+
+    return (struct collective_group){
+        .ranks = c->members, .hosts = 1, .cores = m->shared_core,
+        .groups = groups_at_once(c->f, c->members, m->cores) };
+}
+
+/* As models/collective.c: timed as one, where the group has its links to itself
+ * or was measured; -1: it goes by messages. */
 static double library_seconds(struct scene *c, const struct move *m)
 {
     static const struct collective_path nowhere = { .class = CLASS_SELF };
     const struct machine *x = c->f->m;
     const struct flows_of *to = c->f->ways ? flows_known(c, m) : NULL;
-    const struct collective_path *path = to && to->hosts == 1
-        ? &to->paths[m->kind] : &nowhere;
+    struct collective_group group = to ? to->group : flat_group(c);
+    const struct collective_path *path = to ? &to->paths[m->kind] : &nowhere;
     double payload = m->bytes * (double)c->members, seconds = -1;
-    const struct collective_table *t = machine_collective(
-        x, m->kind, c->members, to ? to->hosts : 1);
+    const struct collective_table *t = machine_collective(x, m->kind, &group);
 
-    if (to && c->members != c->f->ranks && path->class != CLASS_NVLINK)
+    if (to && !group.cores && c->members != c->f->ranks
+        && path->class != CLASS_NVLINK)
         return -1;
     if (t)
         seconds = collective_table_seconds(t, (int64_t)payload);

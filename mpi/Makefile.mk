@@ -5,7 +5,9 @@ libranks_a_SOURCES = \
 	%D%/calibrate.c \
 	%D%/calibrate.h \
 	%D%/calibrate_block.c \
+	%D%/calibrate_chain.c \
 	%D%/calibrate_classes.c \
+	%D%/calibrate_collectives.c \
 	%D%/calibrate_compute.c \
 	%D%/calibrate_internal.h \
 	%D%/calibrate_link.c \
@@ -45,7 +47,8 @@ libranks_a_SOURCES = \
 if HAVE_CUDA
 libranks_a_SOURCES += %D%/calibrate_copies.c %D%/calibrate_device.c \
 	%D%/calibrate_push.c %D%/pipeline.c %D%/pipeline_ipc.c \
-	%D%/pipeline_map.c %D%/pipeline_setup.c %D%/pipeline_spans.c
+	%D%/pipeline_known.c %D%/pipeline_map.c %D%/pipeline_reach.c \
+	%D%/pipeline_setup.c %D%/pipeline_spans.c
 endif
 # NCCL: its headers reach this file and no other.
 EXTRA_LIBRARIES += libncclcalls.a

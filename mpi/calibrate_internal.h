@@ -7,6 +7,7 @@
 #include "mpi/calibrate.h"
 #include "mpi/execute.h"
 #include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/machine.h"
 
 struct calibration {
@@ -130,6 +131,31 @@ static inline enum route_class ways_class(const struct ways *w, int a, int b)
  * where the class has one that pairs share.  Returns their number. */
 int ways_pairs(const struct ways *w, enum route_class class, int most,
                int (*pairs)[2]);
+
+/* ---- Collectives (calibrate_collectives.c) -------------------------------- */
+
+/* Collective: tables of every kind that schedules have, of all ranks, and of
+ * groups of every size that divides them, ranks beside each other or as far
+ * apart as can be; 1, 2, 4, ... groups at once. */
+void calibrate_collectives(const struct calibration *c, const struct ways *w);
+
+/* What is timed: `length` of a kind on the same tiles, a member's part of each
+ * [rows, heads, 64] fp32 (calibrate_chain.c). */
+struct chain {
+    struct pool *pool;
+    const struct job *job;
+    const int32_t *ranks;       /* [members] 0, 1, ... */
+    int32_t members, me;
+    int64_t rows, heads;
+    int length;
+};
+struct chain_kind {
+    enum collective_kind kind;
+    void (*add)(struct schedule *s, const struct chain *c);
+};
+extern const struct chain_kind chain_kinds[];   /* add NULL last */
+struct schedule *chain_schedule(const struct chain_kind *kind,
+                                const struct chain *c);
 
 /* ---- Devices (calibrate_device.c, calibrate_copies.c, calibrate_push.c) -- */
 

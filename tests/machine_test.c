@@ -4,6 +4,7 @@
 #include <config.h>
 
 #include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/machine.h"
 
 #include <math.h>
@@ -410,7 +411,9 @@ static void round_trip_cluster(void **state)
         "size: [3, 2]}}\nclasses: [{class: leaf, overhead: 1 us, segments: "
         "[{latency: 2 us, bandwidth: 1e9}, {from: 64, bandwidth: 2e9}]}]\n"
         "contention: [{class: leaf, pairs: 2, bandwidth: 1.5e9}, {class: "
-        "leaf, both_ways: true, bandwidth: 1e9}]\n";
+        "leaf, both_ways: true, bandwidth: 1e9}]\ncollectives: [{op: merge, "
+        "ranks: 4, hosts: 2, class: leaf, groups: 3, segments: [{latency: 5 "
+        "us, bandwidth: 1e9}]}]\n";
     struct error e;
 
     (void)state;
@@ -437,6 +440,10 @@ static void round_trip_cluster(void **state)
             assert_int_equal(back->n_contention, 2);
             assert_int_equal(back->contention[0].pairs, 2);
             assert_int_equal(back->contention[1].both, 1);
+            const struct collective_table *t = back->collectives;
+            assert_int_equal(t->kind, OF_MERGE);
+            assert_int_equal(t->group.class, CLASS_LEAF);
+            assert_true(t->group.cores && t->group.groups == 3);
         }
         machine_destroy(back);
         machine_destroy(m);
@@ -478,6 +485,14 @@ static const struct { const char *text, *error; } bad[] = {
       "contention.0: a bandwidth of 0" },
     { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 0}]\n",
       "contention.0.pairs" },
+    { "name: a\ncores: 1\ncollectives: [{op: merge, ranks: 2, class: numa}]\n",
+      "collectives.0.groups: missing" },
+    { "name: a\ncores: 1\ncollectives: [{op: merge, ranks: 2, groups: 1}]\n",
+      "collectives.0.class: missing" },
+    { "name: a\ncores: 1\ncollectives: [{op: merge, ranks: 2, groups: 1, "
+      "class: moon}]\n", "collectives.0.class: \"moon\" is not one of" },
+    { "name: a\ncores: 1\ncollectives: [{op: merge, ranks: 2, groups: 0, "
+      "class: numa}]\n", "collectives.0.groups" },
     { "name: a\ncores: 1\nsurfaces: [{}]\n", "surfaces.0.op: missing" },
     { SURFACE "points: []}\n", "surfaces.0.points" },
     { SURFACE "points: [[1, 1]]}\n", "surfaces.0.points.0: needs [rows" },
