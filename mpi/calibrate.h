@@ -21,7 +21,7 @@ struct calibrate_request {
     int64_t n_heads;
     const enum dtype *dtypes;   /* [n_dtypes]; none: fp32, of a device bf16 */
     int64_t n_dtypes;
-    int quick;                  /* coarse grid: 15-20 s at the defaults */
+    int quick;                  /* coarse grid: under a minute at the defaults */
 };
 
 /* Collective over MPI_COMM_WORLD, between mpi_start() and mpi_finish().  All

@@ -348,6 +348,6 @@ void calibrate_collectives(const struct calibration *c, const struct ways *w)
                 break;
         }
     }
-    if (!c->m->n_collectives)
-        say(c, "ranks share cores: collectives not measured");
+    if (c->ranks > c->m->cores)
+        say(c, "collectives only of groups in which no ranks share a core");
 }

@@ -16,7 +16,8 @@
  *                    of a cluster's links, both directions; what connects
  *                    switches changes with the network interfaces
  *   nvlink.latency, pcie.latency, socket.latency, nic.latency
- *                    `start` of the routes of that class */
+ *                    `start` of the routes of that class
+ * Tables of collectives stay as measured. */
 struct knob {
     const char *name, *unit;    /* unit as in quantity_parse(); "1": none */
     double (*get)(const struct machine *m, int which);

@@ -31,7 +31,7 @@ static const struct option_row calibrate_rows[] = {
     { "dtypes", 0, OPTION_WORDS, offsetof(struct calibrate_options, dtypes),
       "TYPE,...", 0, 0, dtype_words, "fp32, bf16, fp16 (fp32; device: bf16)" },
     { "quick", 0, OPTION_FLAG, offsetof(struct calibrate_options, quick), NULL,
-      0, 0, NULL, "a coarse grid, in some ten seconds" },
+      0, 0, NULL, "a coarse grid, in less than a minute" },
     ROW_END
 };
 
