@@ -75,7 +75,7 @@ ranks_on_one() {
         for s in $families; do
             strategies "$first_gpu" 4 $s ipc+staged cuda
         done
-        strategies "$first_gpu" 4 gpu ipc+staged cudnn
+        strategies "$first_gpu" 4 gpu auto cudnn
     done
     unset SPAR_HOST_RANKS
     mps_stop
