@@ -178,20 +178,6 @@ static void choose_stores(struct block_bench *b, enum block_kind kind)
     a->store = a->store_dq = a->store_dk = a->store_dv = stores;
 }
 
-/* Backward needs each block's own lse; forward merges into any. */
-static void prepare(struct block_bench *b, int64_t groups)
-{
-    struct attend_args *a = &b->args;
-
-    a->store = 1;
-    for (int64_t i = 0; i < groups; i++) {
-        choose_group(b, i);
-        b->kernel->attend(a);
-        b->kernel->delta(a->o, a->d_o, a->delta);
-    }
-    choose_group(b, 0);
-}
-
 void block_bench_shape(struct block_bench *b, enum block_kind kind,
                        int backward, int64_t q, int64_t k)
 {
@@ -203,7 +189,12 @@ void block_bench_shape(struct block_bench *b, enum block_kind kind,
     a->q.rows = a->o.rows = a->lse.rows = a->d_o.rows = q;
     a->delta.rows = a->dq.rows = q;
     a->k.rows = a->v.rows = a->dk.rows = a->dv.rows = k;
-    prepare(b, backward ? b->groups : 1);
+    /* Backward needs this block's own lse; forward then merges into it.  Other
+     * groups have that of some block, which is as finite. */
+    choose_group(b, 0);
+    a->store = 1;
+    b->kernel->attend(a);
+    b->kernel->delta(a->o, a->d_o, a->delta);
     choose_stores(b, kind);
     b->backward = backward;
 }

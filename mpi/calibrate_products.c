@@ -57,8 +57,8 @@ static const struct product products[] = {
 #undef X
 enum { PRODUCTS = sizeof products / sizeof *products };
 
-/* A product of n rows on one rank, `copies` times, each of its own tensors: what
- * one finds in the cache is what the rest of a layer has left there. */
+/* A product of n rows on one rank, some times over, each of its own tensors:
+ * what one finds in the cache is what the rest of a layer has left there. */
 struct product_bench {
     const struct kernel_backend *kernel;
     struct pool *pool;
