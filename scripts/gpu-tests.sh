@@ -110,5 +110,13 @@ ranks_on_two() {
         strategies "$pair" 4 $s auto cuda --some
     done
     strategies "$pair" 4 gpu auto cudnn --some
+    SPAR_HOST_RANKS=2
+    export SPAR_HOST_RANKS
+    say "the same, as if on hosts of 2 ranks"
+    for s in gpu $families; do
+        strategies "$pair" 4 $s auto cuda
+    done
+    strategies "$pair" 4 gpu auto cudnn
+    unset SPAR_HOST_RANKS
     mps_stop
 }
