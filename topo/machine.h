@@ -46,6 +46,8 @@ struct surface {
     /* Of measured / interpolated, over points that were left out: P10 and P90;
      * 0: not stated, those of its own points (topo/estimate.h). */
     double p10, p90;
+    int published;              /* of a file of kernels: not measured on this
+                                   machine, nor of our code */
 };
 
 /* What is asked of the surfaces. */
