@@ -357,9 +357,9 @@ static void bands(void **state)
     struct surface_point square = { 100, 100, 80e-6 };  /* 29.5 us of edge */
     struct surface two[] = {
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 2, full, 0, 0, 0,
-          1, 1 },
+          1, 1, 0 },
         { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &square, 0, 0,
-          0, 1, 1 },
+          0, 1, 1, 0 },
     };
     struct machine m = { .n_surfaces = 2, .surfaces = two };
     const struct attend_seconds cases[] = {

@@ -121,6 +121,11 @@ const struct field cluster_link_fields[] = {
     { "latency", FIELD_REAL, AT(cluster_link, latency), 0, "s", NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
+const struct field cluster_link_spread_fields[] = {
+    { "p10", FIELD_REAL, AT(cluster_link, p10), 0, "1", NULL },
+    { "p90", FIELD_REAL, AT(cluster_link, p90), 0, "1", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
 const struct field cluster_switch_fields[] = {
     { "name", FIELD_TEXT, AT(cluster_item, name), 24, NULL, NULL },
     { "on", FIELD_TEXT, AT(cluster_item, on), 24, NULL, NULL },

@@ -55,6 +55,8 @@ libcli_a_SOURCES = \
 	%D%/validate.h \
 	%D%/validate_attention.c \
 	%D%/validate_collectives.c \
+	%D%/validate_cover.c \
+	%D%/validate_links.c \
 	%D%/what_if.c \
 	%D%/what_if.h \
 	%D%/what_report.c \

@@ -53,7 +53,6 @@ struct summary {
                                            of these the best was chosen */
     int64_t pairs, ordered;     /* rows of a case more than 10 % apart */
     double regret, worst, error;        /* medians; worst regret */
-    int64_t rows, inside;       /* inside P10 to P90 */
 };
 
 static void count_pairs_of(const struct attention_case *c, int column,
@@ -90,9 +89,6 @@ static struct summary summarise(const struct attention_cases *cases,
             s.right += c->chosen[column] == c->best;
         }
         count_pairs_of(c, column, &s);
-        for (int64_t k = 0; k < c->n; k++, s.rows++)
-            s.inside += c->choices[k].measured >= c->choices[k].interval[0]
-                && c->choices[k].measured <= c->choices[k].interval[1];
     }
     s.regret = quantile_of(regret, s.cases, 0.5);
     s.worst = quantile_of(regret, s.cases, 1);
@@ -103,6 +99,29 @@ static struct summary summarise(const struct attention_cases *cases,
 }
 
 /* ---- Text ----------------------------------------------------------------- */
+
+/* Messages over links; the L40S is the one box on PCIe. */
+static void text_links(const struct collective_scores *s)
+{
+    double spread[2];
+
+    printf("messages of 512 KiB and more over links, in rings (measured / told: "
+           "P10, P50, P90)\n%-10s %-10s %5s  %-16s  %s\n", "gpu", "machine",
+           "rows", "by the datasheet", "as the machine says");
+    for (int64_t i = 0; i < s->n; i++) {
+        const struct collective_score *x = &s->items[i];
+        printf("%-10s %-10s %5" PRId64, x->gpu, x->machine, x->links[0].n);
+        for (int c = 0; c < TWO_POINTS; c++)
+            for (int k = 0; k < 3; k++)
+                printf("%s%.2f", k ? " " : c ? "    " : "  ",
+                       quantile_of(x->links[c].items, x->links[c].n,
+                                   0.1 + 0.4 * k));
+        putchar('\n');
+    }
+    links_spread(s, -1, spread);
+    printf("P10, P90 on NVLink, as the machines say: %.2f, %.2f; inside those of "
+           "the others: %.0f %%\n", spread[0], spread[1], links_cover(s));
+}
 
 static void text_collectives(const struct collective_scores *s)
 {
@@ -136,6 +155,7 @@ static void text_collectives(const struct collective_scores *s)
     printf("inside P10 to P90: %.0f %% uncalibrated, %.0f %% calibrated\n",
            100.0 * (double)inside[UNCALIBRATED] / (double)rows,
            100.0 * (double)inside[CALIBRATED] / (double)rows);
+    text_links(s);
     for (int64_t i = 0; i < s->n; i++) {
         const struct collective_score *x = &s->items[i];
         printf("%s all-to-all: 2 < 4 < 8 ranks at %" PRId64 " sizes; predicted "
@@ -183,10 +203,23 @@ static void text_summary(const struct attention_cases *s, const char *box)
                100 * x.regret, 100 * x.worst, x.right, x.clear,
                100 * (double)x.ordered / (double)max64(1, x.pairs), x.pairs,
                100 * x.error);
-        if (k == CALIBRATED)
-            printf("%27s%" PRId64 " of %" PRId64 " rows inside P10 to P90\n",
-                   "", x.inside, x.rows);
     }
+}
+
+static void text_coverage(const struct attention_cases *s)
+{
+    struct coverages all = { .n = 0 };
+
+    attention_coverage(s, &all);
+    printf("rows inside P10 to P90, calibrated; medians of measured / predicted "
+           "and of P10, P90 / predicted\n");
+    for (int64_t i = 0; i < all.n; i++) {
+        const struct coverage *c = &all.items[i];
+        printf("  %-36s %4" PRId64 " of %4" PRId64 ", %3" PRId64 " below, %3"
+               PRId64 " above  %5.2f %5.2f %5.2f\n", c->name, c->inside,
+               c->rows, c->below, c->above, c->ratio, c->low, c->high);
+    }
+    free(all.items);
 }
 
 static void text_misses(const struct attention_cases *s)
@@ -228,6 +261,7 @@ static void text_attention(const struct attention_cases *s)
             text_summary(s, s->items[i].box);
     }
     text_summary(s, NULL);
+    text_coverage(s);
     text_misses(s);
     printf("excluded: %" PRId64 " rows under 5 ms (the host decides), %" PRId64
            " cases of a single row\nprofiles of code bases, the same for all "
@@ -315,6 +349,29 @@ static void json_case(struct json *j, const struct attention_cases *s,
     json_end(j);
 }
 
+static void json_coverage(struct json *j, const struct attention_cases *s)
+{
+    struct coverages all = { .n = 0 };
+
+    attention_coverage(s, &all);
+    json_array(j, "coverage");
+    for (int64_t i = 0; i < all.n; i++) {
+        const struct coverage *c = &all.items[i];
+        json_object(j, NULL);
+        json_text(j, "rows_of", c->name);
+        json_int(j, "rows", c->rows);
+        json_int(j, "inside_p10_p90", c->inside);
+        json_int(j, "below", c->below);
+        json_int(j, "above", c->above);
+        json_real(j, "ratio", c->ratio);
+        json_real(j, "p10", c->low);
+        json_real(j, "p90", c->high);
+        json_end(j);
+    }
+    json_end(j);
+    free(all.items);
+}
+
 static void json_summaries(struct json *j, const struct attention_cases *s)
 {
     json_object(j, "attention_all");
@@ -331,9 +388,7 @@ static void json_summaries(struct json *j, const struct attention_cases *s)
         json_real(j, "error", x.error);
         json_end(j);
     }
-    struct summary all = summarise(s, NULL, CALIBRATED);
-    json_int(j, "rows", all.rows);
-    json_int(j, "inside_p10_p90", all.inside);
+    json_coverage(j, s);
     json_int(j, "excluded", s->excluded);
     json_end(j);
 }

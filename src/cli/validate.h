@@ -21,6 +21,11 @@ void forget_calibration(struct machine *m);
 
 /* ---- Collectives (validate_collectives.c) --------------------------------- */
 
+/* Measured / predicted. */
+struct ratios {
+    int64_t n, cap;
+    double *items;
+};
 /* Of one machine. */
 struct collective_score {
     char gpu[24], machine[24];
@@ -34,6 +39,10 @@ struct collective_score {
     /* Sizes of all-to-all at which 2, 4 and 8 ranks take ever more time, by
      * more than 10 %; predicted so. */
     int64_t sizes, ordered[COLUMNS];
+    struct ratios links[TWO_POINTS];    /* ring collectives / as messages over
+                                           links as the datasheet or the
+                                           machine says */
+    int nvlink;                         /* the way from rank 0 to 1 */
 };
 struct collective_scores {
     int64_t n, cap;
@@ -41,6 +50,17 @@ struct collective_scores {
 };
 int validate_collectives(struct collective_scores *s, struct error *e);
 void collective_scores_clear(struct collective_scores *s);
+
+/* Of all-gathers and reduce-scatters, of messages of 64 KiB and more
+ * (validate_links.c). */
+struct import;
+void links_ratios(const struct import *in, const struct machine *m,
+                  struct ratios *out);
+/* P10 and P90 over all machines on NVLink but `but` (-1: all), as they say. */
+void links_spread(const struct collective_scores *s, int64_t but,
+                  double spread[2]);
+/* Rows of each machine on NVLink inside the spread of the others, %. */
+double links_cover(const struct collective_scores *s);
 
 /* ---- Attention (validate_attention.c) ------------------------------------- */
 
@@ -51,6 +71,7 @@ struct choice {
     double measured;            /* s */
     double predicted[COLUMNS];  /* s */
     double interval[2];         /* s, P10 and P90 of CALIBRATED */
+    double links;               /* part of CALIBRATED that faster links save */
 };
 /* Rows that differ in what is chosen alone. */
 struct attention_case {
@@ -70,6 +91,23 @@ struct attention_cases {
 };
 int validate_attention(struct attention_cases *s, struct error *e);
 void attention_cases_clear(struct attention_cases *s);
+
+/* How P10 to P90 of CALIBRATED holds rows that are alike (validate_cover.c). */
+struct coverage {
+    char name[80];              /* box, source, tokens x head size, pass; or what
+                                   decides */
+    int64_t rows, inside, below, above;
+    double ratio, low, high;    /* medians of measured / predicted and of the
+                                   ends of the interval / predicted */
+};
+struct coverages {
+    int64_t n, cap;
+    struct coverage *items;
+};
+/* By what is alike; then all of which links take half of the time or more, all
+ * others, all. The caller frees items. */
+void attention_coverage(const struct attention_cases *s,
+                        struct coverages *out);
 
 /* Time lost by the choice: its measured time / the best's - 1. */
 double case_regret(const struct attention_case *c, int column);

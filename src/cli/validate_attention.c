@@ -259,6 +259,25 @@ static int fit_two_points(struct attention_case *c, const struct planned *p,
     return 0;
 }
 
+/* What is left with links that take no time. */
+static int find_links(struct attention_case *c, const struct planned *p,
+                      struct machine *m, const char *kernel, struct error *e)
+{
+    static const double no_time = 1e-6;
+    int rc = 0;
+
+    slow_links(m, no_time);
+    for (int64_t i = 0; i < c->n && !rc; i++) {
+        double rest;
+        rc = predict_one(&p[i], m, kernel, &rest, e);
+        if (!rc)
+            c->choices[i].links = 1 - rest
+                / c->choices[i].predicted[CALIBRATED];
+    }
+    slow_links(m, 1 / no_time);
+    return rc;
+}
+
 static void choose(struct attention_case *c)
 {
     for (int64_t i = 0; i < c->n; i++) {
@@ -300,6 +319,7 @@ static int predict_case(struct attention_case *c, const struct planned *p,
                            &c->choices[i].predicted[CALIBRATED], e))
             return -1;
     if (find_intervals(c, p, m, b->kernel, e) != 0
+        || find_links(c, p, m, b->kernel, e) != 0
         || fit_two_points(c, p, m, b->kernel, e) != 0)
         return -1;
     slow_links(m, c->links);

@@ -201,6 +201,13 @@ static void score_machine(struct collective_score *s, const struct import *in,
     free(p);
 }
 
+static enum route_class slots_class(struct graph *g, int32_t from, int32_t to)
+{
+    struct route r;
+
+    return graph_route(g, from, to, &r) ? CLASS_SELF : r.class;
+}
+
 /* ---- Files ---------------------------------------------------------------- */
 
 static int validate_box(int box, struct collective_scores *all,
@@ -222,7 +229,10 @@ static int validate_box(int box, struct collective_scores *all,
     if (rc == 0) {
         snprintf(s.gpu, sizeof s.gpu, "%s", boxes[box].gpu);
         snprintf(s.machine, sizeof s.machine, "%s", boxes[box].machine);
+        s.nvlink = slots_class(m->graph, 0, 1) == CLASS_NVLINK;
+        links_ratios(&in, m, &s.links[CALIBRATED]);
         forget_calibration(m);
+        links_ratios(&in, m, &s.links[UNCALIBRATED]);
         score_machine(&s, &in, m);
         ARRAY_PUSH(all->items, all->n, all->cap, s);
     }
@@ -246,7 +256,10 @@ int validate_collectives(struct collective_scores *s, struct error *e)
 void collective_scores_clear(struct collective_scores *s)
 {
     for (int64_t i = 0; i < s->n; i++)
-        for (int c = 0; c < COLUMNS; c++)
+        for (int c = 0; c < COLUMNS; c++) {
             free(s->items[i].error[c]);
+            if (c < TWO_POINTS)
+                free(s->items[i].links[c].items);
+        }
     free(s->items);
 }
