@@ -5,11 +5,11 @@
  *
  * A place is where a rank is: itself, or the device, core or slot that ranks
  * share. */
-/* Quantiles (machine.quantile): a link or class of routes that was measured is as
- * sure as its fit; else an edge may say how sure it is (p10, p90), as those of
- * boxes do that are not known; one that does not has P10 0.86, P90 1.85 of true /
- * told (links_stated), which ring collectives of NCCL on A100, H100, H200, B200 have as messages
- * of 512 KiB and more over the links of the presets (`spar validate`). */
+/* Quantiles (machine.quantile): a link or class of routes that was measured is
+ * as sure as its fit; else an edge may say how sure it is (p10, p90), as those
+ * of boxes do that are not known; one that does not has links_stated, P10 and
+ * P90 of true / told: rings of NCCL on A100, H100, H200, B200 as messages of
+ * 512 KiB and more over the links of the presets (`spar validate`). */
 #ifndef SPAR_LINKS_H
 #define SPAR_LINKS_H
 

@@ -151,7 +151,7 @@ static void never_above_peak(void **state)
     }
 }
 
-/* ---- Rows that were left out --------------------------------------------- */
+/* ---- Rows that were left out -------------------------------------------- */
 
 struct row {
     char gpu[16], kernel[40], dtype[8], pass[12];
@@ -243,7 +243,7 @@ static void intervals_cover(void **state)
     assert_true(error / rows < 0.08);
 }
 
-/* ---- Of others, and outside of tables ------------------------------------- */
+/* ---- Of others, and outside of tables ----------------------------------- */
 
 /* Of rows by another code base than that of the tables, P10 to P90 of the code
  * base alone: the tables are exact there. */
@@ -317,7 +317,7 @@ static void widens_outside(void **state)
     machine_destroy(own);
 }
 
-/* ---- Without tables ------------------------------------------------------- */
+/* ---- Without tables ----------------------------------------------------- */
 
 static void falls_back(void **state)
 {

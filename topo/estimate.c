@@ -114,8 +114,8 @@ const struct surface *machine_surface(const struct machine *m, const char *op,
 
 /* ---- Intervals ---------------------------------------------------------- */
 
-/* By what is independent of the rest; `times` that in logarithms, < 0: the other
- * way about. */
+/* By what is independent of the rest; `times` that in logarithms, < 0: the
+ * other way about. */
 static void widen(struct block_time *x, const double spread[2], double times)
 {
     double down = log(spread[times < 0]) * times;

@@ -36,8 +36,8 @@
  *
  * scripts/attention-tables --residuals prints the last but mask and forward:
  * they are of rows of vLLM, SGLang, TensorRT-LLM, FlashAttention and cuDNN on
- * five GPUs, every GPU and code base as heavy as the others, and hold 70 to 79 %
- * of a table that they were not taken from, 60 to 84 % of a GPU. */
+ * five GPUs, every GPU and code base as heavy as the others, and hold 70 to
+ * 79 % of a table that they were not taken from, 60 to 84 % of a GPU. */
 #ifndef SPAR_ESTIMATE_H
 #define SPAR_ESTIMATE_H
 

@@ -27,7 +27,7 @@ static const struct option_row validate_rows[] = {
     ROW_END
 };
 
-/* ---- Summaries ------------------------------------------------------------ */
+/* ---- Summaries ---------------------------------------------------------- */
 
 /* Median over machines' rows together. */
 static double median_error(const struct collective_scores *s, int column)
@@ -98,15 +98,15 @@ static struct summary summarise(const struct attention_cases *cases,
     return s;
 }
 
-/* ---- Text ----------------------------------------------------------------- */
+/* ---- Text --------------------------------------------------------------- */
 
 /* Messages over links; the L40S is the one box on PCIe. */
 static void text_links(const struct collective_scores *s)
 {
     double spread[2];
 
-    printf("messages of 512 KiB and more over links, in rings (measured / told: "
-           "P10, P50, P90)\n%-10s %-10s %5s  %-16s  %s\n", "gpu", "machine",
+    printf("messages of 512 KiB and more over links, in rings (measured / "
+           "told: P10, P50, P90)\n%-10s %-10s %5s  %-16s  %s\n", "gpu", "machine",
            "rows", "by the datasheet", "as the machine says");
     for (int64_t i = 0; i < s->n; i++) {
         const struct collective_score *x = &s->items[i];
@@ -119,8 +119,8 @@ static void text_links(const struct collective_scores *s)
         putchar('\n');
     }
     links_spread(s, -1, spread);
-    printf("P10, P90 on NVLink, as the machines say: %.2f, %.2f; inside those of "
-           "the others: %.0f %%\n", spread[0], spread[1], links_cover(s));
+    printf("P10, P90 on NVLink, as the machines say: %.2f, %.2f; inside those "
+           "of the others: %.0f %%\n", spread[0], spread[1], links_cover(s));
 }
 
 static void text_collectives(const struct collective_scores *s)
@@ -211,8 +211,8 @@ static void text_coverage(const struct attention_cases *s)
     struct coverages all = { .n = 0 };
 
     attention_coverage(s, &all);
-    printf("rows inside P10 to P90, calibrated; medians of measured / predicted "
-           "and of P10, P90 / predicted\n");
+    printf("rows inside P10 to P90, calibrated; medians of measured / "
+           "predicted and of P10, P90 / predicted\n");
     for (int64_t i = 0; i < all.n; i++) {
         const struct coverage *c = &all.items[i];
         printf("  %-36s %4" PRId64 " of %4" PRId64 ", %3" PRId64 " below, %3"
@@ -269,7 +269,7 @@ static void text_attention(const struct attention_cases *s)
     print_profiles(stdout);
 }
 
-/* ---- JSON ----------------------------------------------------------------- */
+/* ---- JSON --------------------------------------------------------------- */
 
 static void json_columns(struct json *j, const char *key, const double *value)
 {

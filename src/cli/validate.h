@@ -14,12 +14,12 @@
 enum column { UNCALIBRATED, CALIBRATED, TWO_POINTS, COLUMNS };
 extern const char *const column_names[];
 
-/* The datasheet and general constants are left: no collectives, links at 0.68 of
- * the datasheet (topo/collective.h), sockets as NCCL takes those of Sapphire
+/* The datasheet and general constants are left: no collectives, links at 0.68
+ * of the datasheet (topo/collective.h), sockets as NCCL takes those of Sapphire
  * Rapids, 22 GB/s. */
 void forget_calibration(struct machine *m);
 
-/* ---- Collectives (validate_collectives.c) --------------------------------- */
+/* ---- Collectives (validate_collectives.c) ------------------------------- */
 
 /* Measured / predicted. */
 struct ratios {
@@ -62,7 +62,7 @@ void links_spread(const struct collective_scores *s, int64_t but,
 /* Rows of each machine on NVLink inside the spread of the others, %. */
 double links_cover(const struct collective_scores *s);
 
-/* ---- Attention (validate_attention.c) ------------------------------------- */
+/* ---- Attention (validate_attention.c) ----------------------------------- */
 
 /* One strategy or degree of a case. */
 struct choice {
@@ -94,8 +94,8 @@ void attention_cases_clear(struct attention_cases *s);
 
 /* How P10 to P90 of CALIBRATED holds rows that are alike (validate_cover.c). */
 struct coverage {
-    char name[80];              /* box, source, tokens x head size, pass; or what
-                                   decides */
+    char name[80];              /* box, source, tokens x head size, pass; or
+                                   what decides */
     int64_t rows, inside, below, above;
     double ratio, low, high;    /* medians of measured / predicted and of the
                                    ends of the interval / predicted */

@@ -55,7 +55,7 @@ void print_profiles(FILE *out)
                 profiles[i].packs);
 }
 
-/* ---- Rows ----------------------------------------------------------------- */
+/* ---- Rows --------------------------------------------------------------- */
 
 /* A row; head 0: none. */
 static int parse_row(char *line, struct attention_case *c, struct choice *x)
@@ -146,7 +146,7 @@ static int read_rows(struct attention_cases *s, const char *path, char *text,
     return 0;
 }
 
-/* ---- Machines ------------------------------------------------------------- */
+/* ---- Machines ----------------------------------------------------------- */
 
 static struct machine *open_machine(const char *name, int kernels,
                                     struct error *e)
@@ -181,7 +181,7 @@ static const struct profile *find_profile(const char *source)
     return NULL;
 }
 
-/* ---- Simulation ----------------------------------------------------------- */
+/* ---- Simulation --------------------------------------------------------- */
 
 /* The case as a scenario. */
 static char *scenario_of(const struct attention_case *c)
@@ -407,7 +407,7 @@ void attention_cases_clear(struct attention_cases *s)
     free(s->items);
 }
 
-/* ---- Scores --------------------------------------------------------------- */
+/* ---- Scores ------------------------------------------------------------- */
 
 double case_regret(const struct attention_case *c, int column)
 {
@@ -442,7 +442,7 @@ int case_missed(const struct attention_case *c, int column)
     return case_margin(c) > 0.1 && c->chosen[column] != c->best;
 }
 
-/* ---- Explanations --------------------------------------------------------- */
+/* ---- Explanations ------------------------------------------------------- */
 
 /* The same job on the same box by the same code base. */
 static int same_job(const struct attention_case *a,

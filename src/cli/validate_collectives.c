@@ -34,7 +34,7 @@ void forget_calibration(struct machine *m)
     }
 }
 
-/* ---- Predictions of one run ---------------------------------------------- */
+/* ---- Predictions of one run --------------------------------------------- */
 
 static int is_inside(double ratio, double low, double high)
 {
@@ -94,7 +94,7 @@ static void by_two_points(const struct import_run *r, const double *constants,
     }
 }
 
-/* ---- Scores --------------------------------------------------------------- */
+/* ---- Scores ------------------------------------------------------------- */
 
 struct predicted_run {
     const struct import_run *r;
@@ -208,7 +208,7 @@ static enum route_class slots_class(struct graph *g, int32_t from, int32_t to)
     return graph_route(g, from, to, &r) ? CLASS_SELF : r.class;
 }
 
-/* ---- Files ---------------------------------------------------------------- */
+/* ---- Files -------------------------------------------------------------- */
 
 static int validate_box(int box, struct collective_scores *all,
                         struct error *e)
