@@ -17,7 +17,11 @@ libmodels_a_SOURCES = \
 	%D%/forms.h \
 	%D%/forms_internal.h \
 	%D%/forms_network.c \
+	%D%/forms_exchange.c \
+	%D%/forms_results.c \
+	%D%/forms_ring.c \
 	%D%/forms_softmax.c \
+	%D%/forms_ways.c \
 	%D%/history.c \
 	%D%/history.h \
 	%D%/internal.h \

@@ -11,25 +11,26 @@
 
 const double links_stated[2] = { 0.86, 1.85 };
 
-/* Where the machine is asked for a quantile.  P10 and P90 lie 1.6 mean errors
- * away, if errors are normal. */
-static double segment_slower(const struct machine *m,
+double spread_slower(const struct machine *m, const double spread[2])
+{
+    return m->quantile == 0 || spread[0] <= 0 ? 1 : spread[m->quantile > 0];
+}
+
+/* P10 and P90 lie 1.6 mean errors away, if errors are normal. */
+double segment_slower(const struct machine *m,
                              const struct link_segment *s)
 {
     return fmax(0.1, 1 + 1.6 * s->error * m->quantile);
 }
 
-static double edge_slower(const struct machine *m, const struct edge *e)
+double edge_slower(const struct machine *m, const struct edge *e)
 {
-    int high = m->quantile > 0;
+    const double own[2] = { e->p10, e->p90 };
 
-    if (m->quantile == 0)
-        return 1;
-    return e->p10 > 0 ? (high ? e->p90 : e->p10) : links_stated[high];
+    return spread_slower(m, e->p10 > 0 ? own : links_stated);
 }
 
-/* A route is as unsure as its least sure link. */
-static double route_slower(const struct machine *m, const struct route *r)
+double route_slower(const struct machine *m, const struct route *r)
 {
     double slower = 1;
 

@@ -42,6 +42,14 @@ struct links {
  * of the bandwidth that the longest messages of the machine's link have; link i
  * is the way out of place i, link places + i the way in. */
 extern const double links_stated[2];
+/* How many times as long as told where m is asked for a quantile, else 1: of
+ * something with that P10 and P90 (0: not known, 1), of a segment, an edge, a
+ * route, which is as unsure as its least sure edge. */
+double spread_slower(const struct machine *m, const double spread[2]);
+double segment_slower(const struct machine *m, const struct link_segment *s);
+double edge_slower(const struct machine *m, const struct edge *e);
+double route_slower(const struct machine *m, const struct route *r);
+
 struct links *links_create(const struct machine *m, int64_t places);
 void links_destroy(struct links *l);
 
