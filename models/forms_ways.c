@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What each byte takes on a machine with a graph, every link shared by those who
- * send at once.
+ * What each byte takes on a machine with a graph, every link shared by those
+ * who send at once.
  *
  * All groups of ranks send at once, and hosts of one kind are alike: routes are
  * those of the slots of one host of each kind; what they put on the links of
