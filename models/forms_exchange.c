@@ -51,7 +51,8 @@ static struct load all_to_all(struct scene *c, const struct mesh *m,
     if (c->o->placement == CONTEXT_FIRST)
         group.stride *= c->members / group.members;
     load_collective(&group, &l, all_slices(OF_ALL_TO_ALL, m->h - 1, tiles,
-                                           slice, token / heads), 2 * slice);
+                                           slice, token / heads, 1),
+                    2 * slice);
     return l;
 }
 

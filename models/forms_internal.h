@@ -76,6 +76,7 @@ enum pattern { TO_NEXT, TO_INNER, TO_OUTER, TO_ALL, TO_ANOTHER };
  * bytes that lie together. */
 struct move {
     double peers, tiles, bytes, block;
+    int apart;                  /* rows lie apart, at one end or both */
     enum pattern to;
     enum collective_kind kind;  /* TO_ALL */
     int64_t window;             /* TO_INNER, TO_OUTER: of an inner ring */
@@ -136,7 +137,7 @@ void scene_enter(struct scene *c, int64_t members);
  * all others. */
 struct move next_message(double tiles, double bytes);
 struct move all_slices(enum collective_kind kind, double peers, double tiles,
-                       double bytes, double block);
+                       double bytes, double block, int apart);
 /* A collective's messages, and what a member does with its own slice: `finish`,
  * bytes read and written. */
 void load_collective(struct scene *c, struct load *l, struct move m,

@@ -112,7 +112,8 @@ void load_move(struct scene *c, struct load *l, struct move m)
         l->wire = fmax(l->wire, m.peers * message_seconds(x, m.bytes));
     if (x->shared_core)
         l->host += 2 * m.peers * (m.tiles * x->link.overhead
-                                  + m.bytes * x->link.host_per_byte);
+                                  + m.bytes * x->link.host_per_byte)
+            + 2 * m.apart * m.peers * m.bytes * x->link.apart_per_byte;
 }
 
 void load_repeat(struct load *l, double times)

@@ -108,10 +108,11 @@ void add_delta_form(struct scene *c)
 /* ---- Slices ------------------------------------------------------------- */
 
 struct move all_slices(enum collective_kind kind, double peers, double tiles,
-                       double bytes, double block)
+                       double bytes, double block, int apart)
 {
     return (struct move){ .peers = peers, .tiles = tiles, .bytes = bytes,
-                          .block = block, .to = TO_ALL, .kind = kind };
+                          .block = block, .to = TO_ALL, .kind = kind,
+                          .apart = apart };
 }
 
 void load_collective(struct scene *c, struct load *l, struct move m,

@@ -18,6 +18,8 @@ static void allgather_form(struct scene *c, int pass)
     double kv = (double)c->kv_heads, hops = (double)c->members - 1;
     double each = c->o->head_group ? fmin((double)c->o->head_group, kv) : kv;
     double groups = hops > 0 ? ceil(kv / each) : 1;
+    /* Rows of a member among those of all, in order. */
+    int scattered = c->p->sorted && c->o->layout != LAYOUT_CONTIGUOUS;
     double block = c->rows * kv_bytes(c, scene_dtype(c)) / groups;
     double home = c->rows * kv_bytes(c, scene_grad(c)) / groups;
     struct scene some = *c;
@@ -29,12 +31,14 @@ static void allgather_form(struct scene *c, int pass)
     if (scene_grad(c) != scene_dtype(c))
         step.compute += pass * results_more(
             &some, pass, 0, hops * c->rows * kv_bytes(&some, DTYPE_FP32) / 4);
-    load_collective(c, &gather, all_slices(OF_ALL_GATHER, hops, 2, block,
-                                           block / 2), 2 * block);
+    load_collective(c, &gather,
+                    all_slices(OF_ALL_GATHER, hops, 2, block, block / 2,
+                               groups > 1 || scattered), 2 * block);
     if (pass == BACKWARD) {
         add_delta_form(c);
         load_collective(c, &scatter,
-                        all_slices(OF_REDUCE_SCATTER, hops, 2, home, home / 2),
+                        all_slices(OF_REDUCE_SCATTER, hops, 2, home, home / 2,
+                                   scattered),
                         (hops + 2) * home);
     }
     both = step;
@@ -121,7 +125,7 @@ static void rsa_form(struct scene *c, int pass)
     load_move(c, &step, next_message(1, kv));
     scene_add(c, 2 * hops, step, 3);
     load_collective(c, &scatter,
-                    all_slices(OF_REDUCE_SCATTER, hops, 2, home, home / 2),
+                    all_slices(OF_REDUCE_SCATTER, hops, 2, home, home / 2, 0),
                     (hops + 2) * home);
     scene_add(c, pass, scatter, 1);
     c->e.sent += hops * (2 * kv + pass * home);

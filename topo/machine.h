@@ -90,6 +90,7 @@ struct link {
     struct link_segment *segments;      /* ascending, contiguous */
     double overhead;            /* o, s: host time per message */
     double host_per_byte;       /* O, s/B: host time per byte moved; 0: none */
+    double apart_per_byte;      /* s/B more where rows lie apart at one end */
 };
 
 /* Pairs of slots that send at once, of one class of route and over the same

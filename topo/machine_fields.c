@@ -58,6 +58,8 @@ const struct field link_fields[] = {
       "s of the host per message (o)" },
     { "host_per_byte", FIELD_REAL, AT(link, host_per_byte), 0, "s/B",
       "s/B of the host per byte moved (O)" },
+    { "apart_per_byte", FIELD_REAL, AT(link, apart_per_byte), 0, "s/B",
+      "s/B more where rows lie apart" },
     { NULL, 0, 0, 0, NULL, NULL }
 };
 const struct field segment_fields[] = {
