@@ -200,7 +200,22 @@ static double memory_seconds(const struct machine *m, const struct schedule *s,
         ? (double)op_work(s, op).memory_bytes / m->memory_bandwidth : 0;
 }
 
-/* Between a device and its host, as fast as a block of so many bytes. */
+/* The slowest PCIe link; 0: there is none. */
+static double pcie_bandwidth(const struct graph *g)
+{
+    double least = 0;
+
+    for (int64_t i = 0; g && i < g->n_edges; i++) {
+        const struct edge *edge = &g->edges[i];
+        double b = fmin(edge->bandwidth[0], edge->bandwidth[1]);
+        if (edge->type == EDGE_PCIE && isfinite(b) && (least <= 0 || b < least))
+            least = b;
+    }
+    return least;
+}
+
+/* Between a device and its host: as measured, as fast as a block of so many
+ * bytes, else over PCIe. */
 static double stage_seconds(const struct machine *m, const struct schedule *s,
                             const struct op *op)
 {
@@ -211,6 +226,8 @@ static double stage_seconds(const struct machine *m, const struct schedule *s,
                                          ? COPY_TO_HOST : COPY_FROM_HOST,
                                          bytes);
 
+    if (rate <= 0)
+        rate = pcie_bandwidth(m->graph);
     return rate > 0 ? (double)bytes / rate : memory_seconds(m, s, op);
 }
 

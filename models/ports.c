@@ -146,7 +146,7 @@ struct flow message_flow(const struct simulation *sim, const struct rank *r,
     double flag = peer->heads[sim_step(peer, recv)->lane[0]].since
         + flag_seconds(m) - sim->now;
 
-    if (n && r->shape->s->buffers[from[0].tile.buffer].role == ROLE_STAGING) {
+    if (op_is_host(r->shape->s, &r->shape->s->ops[send])) {
         f.latency = machine_message_seconds(m, bytes);  /* of the host */
         return f;
     }

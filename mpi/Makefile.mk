@@ -45,7 +45,8 @@ libranks_a_SOURCES = \
 if HAVE_CUDA
 libranks_a_SOURCES += %D%/calibrate_copies.c %D%/calibrate_device.c \
 	%D%/calibrate_push.c %D%/pipeline.c %D%/pipeline_ipc.c \
-	%D%/pipeline_map.c %D%/pipeline_setup.c %D%/pipeline_spans.c
+	%D%/pipeline_known.c %D%/pipeline_map.c %D%/pipeline_reach.c \
+	%D%/pipeline_setup.c %D%/pipeline_spans.c
 endif
 # NCCL: its headers reach this file and no other.
 EXTRA_LIBRARIES += libncclcalls.a

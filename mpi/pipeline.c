@@ -17,33 +17,33 @@
 
 static int stream_of(const struct pipeline *p, int32_t i)
 {
-    int lane[2];
+    int track[2];
 
-    op_lanes(&p->s->ops[i], lane);
-    return p->stream[lane[0]];
+    pipeline_tracks(p, i, track);
+    return p->stream[track[0]];
 }
 
 static void wait_for(struct pipeline *p, int32_t i, int stream)
 {
-    if (p->progress[i] != OP_GIVEN || stream_of(p, i) == stream)
+    if (p->progress[i] != OP_GIVEN)
         return;
     if (p->by_flag[i])
         p->how->follow(p, i, stream);
-    else
+    else if (stream_of(p, i) != stream)
         cuda_event_wait(p->end[i], stream);
 }
 
-/* What the op must wait for: dependencies in other streams; a collective holds
- * two lanes. */
-static void wait_before(struct pipeline *p, int32_t i, const int lane[2])
+/* What the op must wait for, in `stream`: dependencies in other streams; a
+ * collective holds two tracks. */
+static void wait_before(struct pipeline *p, int32_t i, const int track[2],
+                        int stream)
 {
     const struct op *op = &p->s->ops[i];
-    int stream = p->stream[lane[0]];
 
     for (int32_t d = 0; d < op->dep_count; d++)
         wait_for(p, p->s->deps[op->dep_first + d].op, stream);
-    if (lane[1] >= 0 && p->last[lane[1]] >= 0)
-        wait_for(p, p->last[lane[1]], stream);
+    if (track[1] >= 0 && p->last[track[1]] >= 0)
+        wait_for(p, p->last[track[1]], stream);
 }
 
 /* Tests make it fail here. */
@@ -57,12 +57,12 @@ static void give_fault(const struct pipeline *p, int32_t i, int stream)
         cuda_stall(stream);
 }
 
-static void give(struct pipeline *p, int32_t i, const int lane[2])
+static void give(struct pipeline *p, int32_t i, const int track[2])
 {
     const struct op *op = &p->s->ops[i];
-    int stream = p->stream[lane[0]];
+    int stream = p->stream[track[0]];
 
-    wait_before(p, i, lane);
+    wait_before(p, i, track, p->by_flag[i] ? p->ready_stream : stream);
     p->device->stream(stream);
     give_fault(p, i, stream);
     if (p->o->record)
@@ -80,9 +80,9 @@ static void give(struct pipeline *p, int32_t i, const int lane[2])
         cuda_event_record(p->to[i], stream);
     if (p->end[i])
         cuda_event_record(p->end[i], stream);
-    /* The other lane goes on after it, too. */
-    if (lane[1] >= 0 && p->stream[lane[1]] != stream)
-        cuda_event_wait(p->end[i], p->stream[lane[1]]);
+    /* The other track goes on after it, too. */
+    if (track[1] >= 0 && p->stream[track[1]] != stream)
+        cuda_event_wait(p->end[i], p->stream[track[1]]);
 }
 
 void pipeline_reduce(struct pipeline *p, const struct op *op,
@@ -145,55 +145,74 @@ static void host_start(struct pipeline *p, int32_t i)
 
 /* ---- What may be given -------------------------------------------------- */
 
-/* The host's ops follow on what is over; those of the device on what it has. */
-static int may_give(const struct pipeline *p, int32_t i, int host)
+/* Most ops of the device follow on what it has. */
+static int may_give(const struct pipeline *p, int32_t i)
 {
     const struct op *op = &p->s->ops[i];
+    int ends = pipeline_follows_ends(p, i);
 
     for (int32_t d = 0; d < op->dep_count; d++) {
         int32_t k = p->s->deps[op->dep_first + d].op;
         if (p->progress[k] == OP_WAITS
-            || (p->progress[k] == OP_GIVEN
-                && (host || pipeline_is_host(p, &p->s->ops[k]))))
+            || (p->progress[k] == OP_GIVEN && (ends || p->by_host[k])))
             return 0;
     }
     return 1;
 }
 
-/* At the head of its lanes: give it. */
-static void advance(struct pipeline *p, int32_t i, int host)
+/* At the head of its tracks: give it. */
+static void advance(struct pipeline *p, int32_t i)
 {
-    int lane[2];
+    int track[2];
 
-    op_lanes(&p->s->ops[i], lane);
+    pipeline_tracks(p, i, track);
     p->at = i;
     p->progress[i] = OP_GIVEN;
-    if (host)
+    if (p->by_host[i])
         host_start(p, i);
     else
-        give(p, i, lane);
+        give(p, i, track);
     for (int k = 0; k < 2; k++) {
-        if (lane[k] < 0)
+        if (track[k] < 0)
             continue;
-        p->head[lane[k]] = p->next[2 * i + k];
-        p->last[lane[k]] = i;
-        if (p->oldest[lane[k]] < 0)
-            p->oldest[lane[k]] = i;
+        p->head[track[k]] = p->next[2 * i + k];
+        p->last[track[k]] = i;
+        if (p->oldest[track[k]] < 0)
+            p->oldest[track[k]] = i;
     }
 }
 
+/* What waits for flags in a stream must not come before what other ranks wait
+ * for: tracks that share a stream give it their ops in the order of the
+ * schedule, which is alike on all ranks. */
+static int is_in_turn(const struct pipeline *p, int32_t i, const int track[2])
+{
+    if (!p->how->near_only || pipeline_follows_ends(p, i))
+        return 1;
+    for (int l = 0; l < LANE_FIRST_STAGE; l++) {
+        int32_t k = p->head[l];
+        if (k < 0 || k >= i)
+            continue;
+        if (p->stream[l] == p->stream[track[0]]
+            || (track[1] >= 0 && p->stream[l] == p->stream[track[1]])
+            || (p->by_flag[i] && p->by_flag[k]))
+            return 0;
+    }
+    return 1;
+}
+
 /* 1: something was given. */
-static int give_lane(struct pipeline *p, int l)
+static int give_track(struct pipeline *p, int l)
 {
     int given = 0;
 
     for (int32_t i; (i = p->head[l]) >= 0; given = 1) {
-        int host = pipeline_is_host(p, &p->s->ops[i]), lane[2];
-        op_lanes(&p->s->ops[i], lane);
-        if (lane[0] != l || (lane[1] >= 0 && p->head[lane[1]] != i)
-            || !may_give(p, i, host))
+        int track[2];
+        pipeline_tracks(p, i, track);
+        if (track[0] != l || (track[1] >= 0 && p->head[track[1]] != i)
+            || !may_give(p, i) || !is_in_turn(p, i, track))
             break;
-        advance(p, i, host);
+        advance(p, i);
     }
     return given;
 }
@@ -205,7 +224,7 @@ static void give_first(struct pipeline *p)
     int32_t i = p->first[LANE_COMPUTE];
 
     if (i >= 0 && !p->s->ops[i].dep_count)
-        advance(p, i, 0);
+        advance(p, i);
 }
 
 /* Without ops of the host all is given at once, in the order of the schedule:
@@ -215,49 +234,49 @@ static void give_ready(struct pipeline *p)
 {
     int given = 1;
 
-    if (p->how->send) {
+    if (!p->hosts) {
         if (!p->given)
             give_first(p);
         for (; p->given < p->s->n_ops; p->given++)
             if (p->progress[p->given] == OP_WAITS)
-                advance(p, p->given, 0);
+                advance(p, p->given);
         return;
     }
     while (given) {
         given = 0;
-        for (int l = 0; l < LANES; l++)
-            given |= give_lane(p, l);
+        for (int l = 0; l < TRACKS; l++)
+            given |= give_track(p, l);
     }
 }
 
 /* ---- What is over ------------------------------------------------------- */
 
-/* The op after i in its lane, if the device has it; i is over. */
-static int32_t after(const struct pipeline *p, int32_t i, int lane)
+/* The op after i in its track, if the device has it; i is over. */
+static int32_t after(const struct pipeline *p, int32_t i, int track)
 {
     int both[2];
 
-    op_lanes(&p->s->ops[i], both);
-    int32_t next = p->next[2 * i + (both[1] == lane)];
+    pipeline_tracks(p, i, both);
+    int32_t next = p->next[2 * i + (both[1] == track)];
     return next >= 0 && p->progress[next] != OP_WAITS ? next : -1;
 }
 
-/* Ops up to the next event of the lane, if that has passed.  1: they are. */
-static int lane_passed(struct pipeline *p, int lane)
+/* Ops up to the next event of the track, if that has passed.  1: they are. */
+static int track_passed(struct pipeline *p, int track)
 {
-    int32_t i = p->oldest[lane], asked = i;
+    int32_t i = p->oldest[track], asked = i;
 
     while (asked >= 0 && !p->end[asked] && p->progress[asked] == OP_GIVEN)
-        asked = after(p, asked, lane);
+        asked = after(p, asked, track);
     p->at = max64(asked, 0);
     if (asked < 0 || (p->progress[asked] == OP_GIVEN
                       && (!p->end[asked] || !cuda_event_done(p->end[asked]))))
         return 0;
-    for (int32_t end = after(p, asked, lane); i != end;
-         i = after(p, i, lane))
+    for (int32_t end = after(p, asked, track); i != end;
+         i = after(p, i, track))
         if (p->progress[i] == OP_GIVEN)
             over(p, i);
-    p->oldest[lane] = i;
+    p->oldest[track] = i;
     return 1;
 }
 
@@ -266,9 +285,9 @@ static void watch(struct pipeline *p)
     if (p->how->poll)
         p->how->poll(p);
     for (int l = 0; l < LANES; l++)
-        while (p->stream[l] >= 0 && p->oldest[l] >= 0 && lane_passed(p, l))
+        while (p->stream[l] >= 0 && p->oldest[l] >= 0 && track_passed(p, l))
             ;
-    if (p->how->send)
+    if (!p->hosts)
         return;
     const struct message *done = NULL;
     int n = transport_test(p->transport, &done);
@@ -299,7 +318,7 @@ static void show(struct pipeline *p)
     int32_t first = -1;
     char name[96] = "idle";
 
-    for (int l = 0; l < LANES; l++) {
+    for (int l = 0; l < TRACKS; l++) {
         int32_t i = p->oldest[l];
         if (i >= 0 && p->progress[i] != OP_OVER && (first < 0 || i < first))
             first = i;

@@ -7,7 +7,8 @@
  *   dependencies  events
  *   messages      as the mover does it: in streams, too (ipc, nccl), and then
  *                 the whole schedule is given at once; or by the host (staged),
- *                 which polls for what its messages follow on
+ *                 which polls for what its messages follow on; or some so and
+ *                 some so (ipc+staged)
  *
  * A mover: how tiles go from rank to rank. */
 #ifndef SPAR_PIPELINE_H
@@ -22,6 +23,9 @@ struct mover;
 extern const struct mover mover_ipc;
 /* Pieces of tiles by way of pinned host memory and the transport's messages. */
 extern const struct mover mover_staged;
+/* The first between ranks that reach each other's memory, the second between
+ * the others. */
+extern const struct mover mover_ipc_staged;
 /* NCCL's sends, receives and collectives. */
 extern const struct mover mover_nccl;
 
@@ -37,6 +41,8 @@ struct pipeline *pipeline_create(const struct mover *how, struct plan *plan,
                                  struct error *e);
 /* Bytes of device memory that ipc takes besides the schedule's own. */
 size_t pipeline_needs(const struct schedule *own, int ranks);
+/* What it does between which ranks, where that is not alike; "" else. */
+const char *pipeline_about(const struct pipeline *p);
 /* Collective: nobody unmaps what another still writes. */
 void pipeline_destroy(struct pipeline *p);
 
@@ -56,6 +62,12 @@ static inline size_t pipeline_needs(const struct schedule *own, int ranks)
 {
     (void)own, (void)ranks;
     return 0;
+}
+
+static inline const char *pipeline_about(const struct pipeline *p)
+{
+    (void)p;
+    return "";
 }
 
 static inline void pipeline_destroy(struct pipeline *p)

@@ -104,9 +104,11 @@ static void ipc_recv(struct pipeline *p, int32_t i, int stream)
     struct ipc *x = p->state;
     const struct op *op = &p->s->ops[i];
 
-    say_ready(p, i, stream, op->peer);
+    say_ready(p, i, p->by_flag[i] ? p->ready_stream : stream, op->peer);
     x->number[i] = x->received[op->channel * p->ranks + op->peer];
-    wait_arrived(p, stream, op->channel, op->peer);
+    /* Its followers wait themselves; who asks when it is over, here. */
+    if (!p->by_flag[i] || p->end[i] || p->o->record)
+        wait_arrived(p, stream, op->channel, op->peer);
 }
 
 /* Every other member in turn, starting behind me. */
@@ -194,6 +196,12 @@ static void ipc_collective(struct pipeline *p, int32_t i, int stream)
 
 const struct mover mover_ipc = {
     .name = "ipc", .send = ipc_send, .recv = ipc_recv,
+    .collective = ipc_collective, .follow = ipc_follow, .open = ipc_open,
+    .close = ipc_close,
+};
+
+const struct mover mover_ipc_staged = {
+    .name = "ipc+staged", .near_only = 1, .send = ipc_send, .recv = ipc_recv,
     .collective = ipc_collective, .follow = ipc_follow, .open = ipc_open,
     .close = ipc_close,
 };

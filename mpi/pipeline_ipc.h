@@ -6,8 +6,9 @@
  * overwritten; its own flag then says that they are there.  Flags are words of
  * device memory that count messages of a channel from one rank to another; they
  * only rise, from repetition to repetition.  The first flag is left out where
- * nothing in the repetition has used the memory yet: both sides know that from
- * the receiver's schedule, and a repetition begins when all ranks have met. */
+ * nothing in the repetition has used the memory yet, or where the sender follows
+ * on messages that say as much: both sides know that from the two schedules, and
+ * a repetition begins when all ranks have met. */
 #ifndef SPAR_PIPELINE_IPC_H
 #define SPAR_PIPELINE_IPC_H
 
@@ -23,7 +24,8 @@ struct flags {
 /* What is known of a rank. */
 struct peer {
     struct schedule *schedule;  /* NULL: own */
-    uint8_t *fresh;             /* [its n_ops] it receives into unused memory */
+    uint8_t *fresh;             /* [its n_ops] a message needs no word that it
+                                   may be sent */
     int32_t *same;              /* [my n_ops] its op of a collective; else -1 */
     struct memory memory;       /* mapped: base of its block */
     struct flags *flags;        /* mapped: [CHANNELS][ranks] */
@@ -40,6 +42,15 @@ struct ipc {
     /* Messages so far, [CHANNELS][ranks]. */
     uint32_t *sent, *received;
 };
+
+/* pipeline_known.c: of the messages between two ranks those that the sender knows
+ * to be ready when it gives them: sets fresh [n_ops] of the receiver's op. */
+void pipeline_find_known(const struct schedule *sender,
+                         const struct schedule *receiver, uint8_t *fresh);
+
+/* The k-th op of `s` that receives from `from` on the channel. */
+int32_t pipeline_nth_recv(const struct schedule *s, int channel,
+                          int32_t from, int64_t k);
 
 /* pipeline_map.c: open and close of the mover. */
 int ipc_open(struct pipeline *p, struct plan *plan, struct error *e);

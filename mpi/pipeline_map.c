@@ -15,7 +15,8 @@ static void largest_records(const struct schedule *s, uint64_t *most)
 {
     for (int64_t i = 0; i < s->n_ops; i++) {
         const struct op *op = &s->ops[i];
-        if (op->kind != OP_COLLECTIVE || !collective_reduces(op->collective))
+        if (op->kind != OP_COLLECTIVE || !collective_reduces(op->collective)
+            || op_is_host(s, op))
             continue;
         uint64_t bytes = tile_bytes(s, op_collective(s, op).staging->tile);
         if (bytes > most[op->channel])
@@ -49,17 +50,15 @@ static size_t place_records(const struct pipeline *p, struct ipc *x)
     return at;
 }
 
-/* The k-th op on the receiving lane of `channel` at `s` that receives from
- * `from`. */
-static int32_t nth_recv(const struct schedule *s, int channel, int32_t from,
-                        int64_t k)
+int32_t pipeline_nth_recv(const struct schedule *s, int channel,
+                          int32_t from, int64_t k)
 {
     int64_t seen = 0;
 
     for (int64_t i = 0; i < s->n_ops; i++) {
         const struct op *op = &s->ops[i];
         if (op->kind == OP_RECV && op->channel == channel && op->peer == from
-            && seen++ == k)
+            && !op_is_host(s, op) && seen++ == k)
             return (int32_t)i;
     }
     die("rank %d: no message %lld from rank %d", (int)s->rank, (long long)k,
@@ -74,11 +73,11 @@ static void match_sends(const struct pipeline *p, struct ipc *x)
     for (int64_t i = 0; i < p->s->n_ops; i++) {
         const struct op *op = &p->s->ops[i];
         x->match[i] = -1;
-        if (op->kind != OP_SEND)
+        if (op->kind != OP_SEND || p->by_host[i])
             continue;
         int64_t *k = &count[op->channel * p->ranks + op->peer];
-        x->match[i] = nth_recv(x->peers[op->peer].memory.schedule, op->channel,
-                               p->rank, (*k)++);
+        x->match[i] = pipeline_nth_recv(x->peers[op->peer].memory.schedule,
+                                        op->channel, p->rank, (*k)++);
     }
     free(count);
 }
@@ -90,7 +89,8 @@ static int32_t nth_collective(const struct schedule *other,
     for (int64_t i = 0; i < other->n_ops; i++) {
         const struct op *their = &other->ops[i];
         if (their->kind == OP_COLLECTIVE && their->channel == op->channel
-            && their->peer == op->peer && k-- == 0)
+            && their->peer == op->peer && !op_is_host(other, their)
+            && k-- == 0)
             return (int32_t)i;
     }
     die("rank %d: no partner in a collective", (int)other->rank);
@@ -103,7 +103,7 @@ static int64_t collectives_before(const struct schedule *s, int64_t i)
     int64_t k = 0;
 
     for (int64_t j = 0; j < i; j++)
-        k += s->ops[j].kind == OP_COLLECTIVE
+        k += s->ops[j].kind == OP_COLLECTIVE && !op_is_host(s, &s->ops[j])
             && s->ops[j].channel == op->channel && s->ops[j].peer == op->peer;
     return k;
 }
@@ -116,7 +116,7 @@ static void match_collectives(const struct pipeline *p, struct ipc *x)
             x->peers[r].same[i] = -1;
     }
     for (int64_t i = 0; i < p->s->n_ops; i++) {
-        if (p->s->ops[i].kind != OP_COLLECTIVE)
+        if (p->s->ops[i].kind != OP_COLLECTIVE || p->by_host[i])
             continue;
         struct collective_shape c = op_collective(p->s, &p->s->ops[i]);
         int64_t k = collectives_before(p->s, i);
@@ -135,7 +135,7 @@ static int lies_on_used(const struct memory *m, int32_t b, const uint8_t *used)
     const struct schedule *s = m->schedule;
 
     for (int32_t other = 0; other < s->n_buffers; other++)
-        if (used[other]
+        if (used[other] && s->buffers[other].role != ROLE_STAGING
             && m->offsets[b] < m->offsets[other] + buffer_bytes(s, other)
             && m->offsets[other] < m->offsets[b] + buffer_bytes(s, b))
             return 1;
@@ -196,7 +196,14 @@ static int import(const struct pipeline *p, const struct cuda_handle *h,
                 "--gpu-bind=none)", p->rank, rank, why.text);
 }
 
-/* One allocation of this rank (NULL: it failed, *e says why), mapped by all. */
+/* Are messages to and from it of this mover? */
+static int is_near(const struct pipeline *p, int rank)
+{
+    return !p->near || reach_has(p->near, p->rank, rank);
+}
+
+/* One allocation of this rank (NULL: it failed, *e says why), mapped by all
+ * that are near. */
 static int share(const struct pipeline *p, void *mine, void **all,
                  struct error *e)
 {
@@ -210,7 +217,7 @@ static int share(const struct pipeline *p, void *mine, void **all,
         MPI_Allgather(&own, sizeof own, MPI_BYTE, handles, sizeof own,
                       MPI_BYTE, p->comm);
         for (int r = 0; r < p->ranks && !failed; r++)
-            if (r != p->rank)
+            if (r != p->rank && is_near(p, r))
                 failed = import(p, &handles[r], r, &all[r], e);
         failed = pipeline_agree(p, failed, e);
     }
@@ -247,6 +254,19 @@ static int map_peers(struct pipeline *p, size_t room, struct error *e)
 
 /* ---- All together ------------------------------------------------------- */
 
+/* As that rank executes it. */
+static struct schedule *build_peer(const struct pipeline *p, struct plan *plan,
+                                   int rank)
+{
+    struct schedule *logical = plan_build(plan, rank);
+
+    if (!p->near)
+        return logical;
+    struct schedule *s = schedule_lower(logical, &lower_default, p->near);
+    schedule_destroy(logical);
+    return s;
+}
+
 int ipc_open(struct pipeline *p, struct plan *plan, struct error *e)
 {
     struct ipc *x = p->state = xcalloc(1, sizeof *x);
@@ -255,9 +275,17 @@ int ipc_open(struct pipeline *p, struct plan *plan, struct error *e)
     x->peers = xcalloc((size_t)p->ranks, sizeof *x->peers);
     for (int r = 0; r < p->ranks; r++) {
         struct peer *y = &x->peers[r];
-        y->schedule = r == p->rank || !plan ? NULL : plan_build(plan, r);
+        if (plan && r != p->rank && is_near(p, r))
+            y->schedule = build_peer(p, plan, r);
         memory_layout(&y->memory, y->schedule ? y->schedule : p->s);
         y->fresh = find_fresh(&y->memory);
+    }
+    for (int r = 0; r < p->ranks; r++) {
+        if (r == p->rank)
+            continue;
+        const struct schedule *other = x->peers[r].memory.schedule;
+        pipeline_find_known(p->s, other, x->peers[r].fresh);
+        pipeline_find_known(other, p->s, x->peers[p->rank].fresh);
     }
     size_t room = place_records(p, x);
     match_sends(p, x);

@@ -18,29 +18,38 @@ int pipeline_agree(const struct pipeline *p, int failed, struct error *e)
     return -1;
 }
 
-/* ---- Lanes -------------------------------------------------------------- */
+/* ---- Tracks ------------------------------------------------------------- */
 
-static void link_lanes(struct pipeline *p)
+static void find_hosts(struct pipeline *p)
 {
-    int32_t last[LANES];
-    int which[LANES];
+    p->by_host = xcalloc((size_t)p->s->n_ops + 1, 1);
+    for (int32_t i = 0; i < p->s->n_ops; i++) {
+        p->by_host[i] = (uint8_t)op_is_host(p->s, &p->s->ops[i]);
+        p->hosts += p->by_host[i];
+    }
+}
+
+static void link_tracks(struct pipeline *p)
+{
+    int32_t last[TRACKS];
+    int which[TRACKS];
 
     p->next = xmalloc((size_t)p->s->n_ops * 2 * sizeof *p->next + 1);
-    for (int l = 0; l < LANES; l++)
+    for (int l = 0; l < TRACKS; l++)
         p->first[l] = last[l] = -1;
     for (int32_t i = 0; i < p->s->n_ops; i++) {
-        int lane[2];
-        op_lanes(&p->s->ops[i], lane);
+        int track[2];
+        pipeline_tracks(p, i, track);
         for (int k = 0; k < 2; k++) {
             p->next[2 * i + k] = -1;
-            if (lane[k] < 0)
+            if (track[k] < 0)
                 continue;
-            if (last[lane[k]] < 0)
-                p->first[lane[k]] = i;
+            if (last[track[k]] < 0)
+                p->first[track[k]] = i;
             else
-                p->next[2 * last[lane[k]] + which[lane[k]]] = i;
-            last[lane[k]] = i;
-            which[lane[k]] = k;
+                p->next[2 * last[track[k]] + which[track[k]]] = i;
+            last[track[k]] = i;
+            which[track[k]] = k;
         }
     }
 }
@@ -58,20 +67,59 @@ static int follows_sends(const struct pipeline *p, int l)
     return 1;
 }
 
+/* Lanes of a kind that are used and need a stream. */
+static int count_lanes(const struct pipeline *p, int first, int end)
+{
+    int n = 0;
+
+    for (int l = first; l < end; l++)
+        n += p->first[l] >= 0
+            && !(l >= LANE_FIRST_CHANNEL && l < LANE_FIRST_STAGE
+                 && follows_sends(p, l));
+    return n;
+}
+
+/* Where some messages are of the host: its copies have a stream each way, in
+ * which nothing waits for flags; copies on the device go with the kernels; lanes
+ * of messages have streams of their own while they last, else those that send
+ * share half of them, those that receive the rest. */
+static int stream_apart(const struct pipeline *p, int l, int dealt[2])
+{
+    enum { OUT = DEVICE_STREAMS - 3, IN };
+    int side = (l - LANE_FIRST_CHANNEL) % 2;
+    int staged = count_lanes(p, LANE_FIRST_STAGE, LANES) > 0;
+    int lanes = count_lanes(p, LANE_FIRST_CHANNEL, LANE_FIRST_STAGE);
+    int streams = (staged ? OUT : IN + 1) - 1;
+
+    if (l < LANE_FIRST_CHANNEL)
+        return 0;
+    if (l >= LANE_FIRST_STAGE)
+        return side ? IN : OUT;
+    if (follows_sends(p, l))
+        return p->stream[l - 1];
+    if (lanes <= streams)
+        return 1 + dealt[0]++;
+    return 1 + side * (streams / 2) + dealt[side]++ % (streams / 2);
+}
+
 /* Lanes of the device that are used get streams, the compute lane the first;
- * lanes that share one must be of work that all ranks have in one order. */
+ * lanes that share one must be of work that all ranks have in one order.  The
+ * last is the mover's own where it has a use for it. */
 static void deal_streams(struct pipeline *p)
 {
-    int next = 1;
+    int next = 1, streams = DEVICE_STREAMS - (p->how->follow != NULL);
+    int dealt[2] = { 0 };
 
-    for (int l = 0; l < LANES; l++) {
-        int32_t i = p->first[l];
+    p->ready_stream = DEVICE_STREAMS - 1;
+    for (int l = 0; l < TRACKS; l++) {
         p->stream[l] = l == LANE_COMPUTE ? 0 : -1;
-        if (l == LANE_COMPUTE || i < 0
-            || pipeline_is_host(p, &p->s->ops[i]))
+        if (l == LANE_COMPUTE || p->first[l] < 0 || p->by_host[p->first[l]])
             continue;
-        p->stream[l] = follows_sends(p, l) ? p->stream[l - 1]
-                                           : next++ % DEVICE_STREAMS;
+        if (p->how->near_only)
+            p->stream[l] = stream_apart(p, l, dealt);
+        else
+            p->stream[l] = follows_sends(p, l) ? p->stream[l - 1]
+                                               : next++ % streams;
     }
 }
 
@@ -92,12 +140,12 @@ static void find_flags(struct pipeline *p)
     }
 }
 
-static int lane_of(const struct pipeline *p, int32_t i)
+static int track_of(const struct pipeline *p, int32_t i)
 {
-    int lane[2];
+    int track[2];
 
-    op_lanes(&p->s->ops[i], lane);
-    return lane[0];
+    pipeline_tracks(p, i, track);
+    return track[0];
 }
 
 /* Does anybody but the rest of its stream ask when an op is over?  Another
@@ -110,21 +158,23 @@ static uint8_t *find_asked(const struct pipeline *p)
     for (int32_t i = 0; i < s->n_ops; i++) {
         const struct op *op = &s->ops[i];
         int both[2];
-        op_lanes(op, both);
+        pipeline_tracks(p, i, both);
         asked[i] |= both[1] >= 0;
         for (int32_t d = 0; d < op->dep_count; d++) {
             int32_t k = s->deps[op->dep_first + d].op;
-            asked[k] |= pipeline_is_host(p, op)
-                || (p->stream[lane_of(p, k)] != p->stream[both[0]]
-                    && !p->by_flag[k]);
+            int stream = p->by_flag[i] ? p->ready_stream : p->stream[both[0]];
+            asked[k] |= pipeline_follows_ends(p, i)
+                || (p->stream[track_of(p, k)] != stream && !p->by_flag[k]);
         }
-        /* What holds two lanes waits for those before it in them. */
+        /* What holds two tracks waits for those before it in them; the last that
+         * only followers wait for stands for those before it. */
         for (int k = 0; k < 2; k++) {
             int32_t next = p->next[2 * i + k];
-            int lane[2] = { -1, -1 };
+            int track[2] = { -1, -1 };
             if (next >= 0)
-                op_lanes(&s->ops[next], lane);
-            asked[i] |= next < 0 || lane[1] >= 0;
+                pipeline_tracks(p, next, track);
+            asked[i] |= next < 0 || track[1] >= 0
+                || p->by_flag[i] > p->by_flag[next];
         }
     }
     return asked;
@@ -141,7 +191,7 @@ static void make_events(struct pipeline *p)
     p->began = xcalloc(n, sizeof *p->began);
     p->ended = xcalloc(n, sizeof *p->ended);
     for (int32_t i = 0; i < p->s->n_ops; i++)
-        if (asked[i] && !pipeline_is_host(p, &p->s->ops[i]))
+        if (asked[i] && !p->by_host[i])
             p->end[i] = cuda_event_create(0);
     free(asked);
     p->zero = cuda_event_create(1);
@@ -198,16 +248,19 @@ struct pipeline *pipeline_create(const struct mover *how, struct plan *plan,
     p->comm = comm;
     MPI_Comm_size(comm, &p->ranks);
     MPI_Comm_rank(comm, &p->rank);
-    if (!how->send)
-        p->s = p->lowered = schedule_lower(own, &lower_default);
+    int failed = how->near_only && pipeline_reach(p, e);
+    if (!how->send || p->near)
+        p->s = p->lowered = schedule_lower(own, &lower_default, p->near);
     size_t n = (size_t)p->s->n_ops + 1;
     p->progress = xcalloc(n, 1);
     p->pending = xcalloc(n, sizeof *p->pending);
-    link_lanes(p);
+    find_hosts(p);
+    link_tracks(p);
     deal_streams(p);
     find_flags(p);
     make_events(p);
-    int failed = pipeline_agree(p, lay_out(p, e), e);
+    if (!failed)
+        failed = pipeline_agree(p, lay_out(p, e), e);
     if (how->open && !failed)
         failed = how->open(p, plan, e);
     if (failed) {
@@ -231,8 +284,10 @@ void pipeline_destroy(struct pipeline *p)
     free(p->own.offsets);
     free(p->next);
     free(p->by_flag);
+    free(p->by_host);
     free(p->progress);
     free(p->pending);
     schedule_destroy(p->lowered);
+    reach_destroy(p->near);
     free(p);
 }

@@ -18,7 +18,7 @@ void pipeline_spans(struct pipeline *p, int64_t zero)
     struct span *spans = xcalloc((size_t)s->n_ops, sizeof *spans);
 
     for (int32_t i = 0; i < p->s->n_ops; i++) {
-        int host = pipeline_is_host(p, &p->s->ops[i]);
+        int host = p->by_host[i];
         struct span *x = &spans[pipeline_logical(p, i)];
         int64_t start = host ? p->began[i] : at(p, zero, p->from[i]);
         int64_t end = host ? p->ended[i] : at(p, zero, p->to[i]);
@@ -62,7 +62,7 @@ static int64_t mark(struct pipeline *p)
 int64_t pipeline_mark(struct pipeline *p)
 {
     for (int32_t i = 0; i < p->s->n_ops; i++)
-        if (!p->from[i] && !pipeline_is_host(p, &p->s->ops[i])) {
+        if (!p->from[i] && !p->by_host[i]) {
             p->from[i] = cuda_event_create(1);
             p->to[i] = cuda_event_create(1);
         }

@@ -22,6 +22,10 @@ static const struct transport_kind ipc = {
     "ipc", "GPUs of one host write each other's memory, flags in it say when",
     &device_cuda, &mover_ipc, NULL, NULL, NULL
 };
+static const struct transport_kind ipc_staged = {
+    "ipc+staged", "ipc where GPUs reach each other, staged between the others",
+    &device_cuda, &mover_ipc_staged, host_start, host_reduce, host_test
+};
 static const struct transport_kind staged = {
     "staged", "GPUs anywhere, by MPI through pinned host memory, in pieces",
     &device_cuda, &mover_staged, host_start, host_reduce, host_test
@@ -37,7 +41,7 @@ static const struct transport_kind nccl = {
 const struct transport_kind *const transports[] = {
     &host,
 #ifdef HAVE_CUDA
-    &ipc, &staged,
+    &ipc, &ipc_staged, &staged,
 #ifdef HAVE_NCCL
     &nccl,
 #endif
@@ -158,7 +162,7 @@ int transport_prepare(struct transport *t, struct plan *plan,
                       const struct schedule *s, struct memory *m,
                       struct error *e)
 {
-    struct error why[4] = { { .text = "" } };
+    struct error why[5] = { { .text = "" } };
     int tried = 0;
 
     if (!t->automatic || !t->kind->mover)
@@ -171,7 +175,7 @@ int transport_prepare(struct transport *t, struct plan *plan,
     snprintf(t->reason, sizeof t->reason, "nothing is faster");
     while (prepare(t, plan, s, m, &why[tried])) {
         const struct transport_kind *next = next_kind(t->kind);
-        if (!next || tried == 3) {
+        if (!next || tried == 4) {
             *e = why[tried];
             return -1;
         }
@@ -188,7 +192,9 @@ int transport_prepare(struct transport *t, struct plan *plan,
 
 const char *transport_reason(const struct transport *t)
 {
-    return t->reason;
+    const char *about = t->pipeline ? pipeline_about(t->pipeline) : "";
+
+    return *about ? about : t->reason;
 }
 
 const char *transport_name(const struct transport *t)

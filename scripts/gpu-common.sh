@@ -200,7 +200,7 @@ tap() {
     skipped=$((skipped + skip))
     printf '   %3d ok %2d not ok %2d skipped %4d s  %s\n' \
         "$good" "$bad" "$skip" "$seconds" "$label"
-    sed -n 's/^ok .*# *SKIP/             skipped:/p; s/^# transport/             transport/p' "$log" | sort -u
+    sed -n 's/^ok .*# *SKIP/             skipped:/p; s/^# spar: transport/             transport/p' "$log" | sort -u
     grep '^not ok ' "$log" > "$out/bad"
     while read -r line; do count_failed "$label: $line"; done < "$out/bad"
     if [ "$rc" = 124 ] || [ "$rc" = 137 ]; then

@@ -21,6 +21,7 @@ strategies() {
     devices=$1 ranks=$2 scenario=$3 transport=$4 kernel=$5
     shift 5
     label="$ranks ranks, $transport, $kernel, $scenario${1:+ $1}"
+    label="$label${SPAR_HOST_RANKS:+, hosts of $SPAR_HOST_RANKS}"
     [ "$transport" = auto ] || has_transport "$transport" || {
         count_skipped "$label: no transport $transport in this build"
         return
@@ -65,6 +66,18 @@ ranks_on_one() {
             done
         done
     done
+    for SPAR_HOST_RANKS in 2 3; do
+        export SPAR_HOST_RANKS
+        say "the same, as if on hosts of $SPAR_HOST_RANKS ranks"
+        for n in 4 5 7 8; do
+            strategies "$first_gpu" $n gpu ipc+staged cuda
+        done
+        for s in $families; do
+            strategies "$first_gpu" 4 $s ipc+staged cuda
+        done
+        strategies "$first_gpu" 4 gpu ipc+staged cudnn
+    done
+    unset SPAR_HOST_RANKS
     mps_stop
 }
 
@@ -92,5 +105,10 @@ ranks_on_two() {
             strategies "$pair" 4 $s $t cuda
         done
     done
+    say "four ranks, two of which see one GPU only"
+    for s in gpu $families; do
+        strategies "$pair" 4 $s auto cuda --some
+    done
+    strategies "$pair" 4 gpu auto cudnn --some
     mps_stop
 }

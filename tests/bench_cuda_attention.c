@@ -4,11 +4,14 @@
  * 8 KV heads of 128: medians of device times, work queued ahead of it and the
  * L2 cache overwritten before every call, launched plainly and replayed from a
  * CUDA graph.  Prints CSV, which bench/gpu/attention.py reads.
- *   bench_cuda_attention [-k cudnn|cuda] [-r REPEATS] square|ring TOKENS...
+ *   bench_cuda_attention [-b] [-k cudnn|cuda] [-r REPEATS] square|ring|gather
+ *                        TOKENS...
  * `square`: the whole of TOKENS x TOKENS, results in bf16, backward with o.
  * `ring`: the blocks that a zigzag ring of two ranks calls at TOKENS in all,
  * backward with delta; results stored in fp32 or added to it, as the first and
- * the later steps do. */
+ * the later steps do.
+ * `gather`: what a zigzag rank of two calls that has gathered all keys.
+ * -b: busy, calls follow on each other at once, the caches as they are. */
 #include <config.h>
 
 #include <stdio.h>
@@ -35,6 +38,7 @@ enum { REST = 200000000 };      /* ns before each case: heat */
 static const size_t FLUSH = (size_t)256 << 20;
 
 static int64_t repeats = 15;
+static int busy;
 static void *flush;             /* larger than any L2 */
 
 static void must(cudaError_t rc, const char *what)
@@ -56,7 +60,7 @@ struct block {
 };
 
 static struct attend_args arguments(const struct block *b,
-                                    const struct segment *s)
+                                    const struct segment *s, int64_t n)
 {
     enum dtype in = DTYPE_BF16, out = b->result == BF16 ? in : DTYPE_FP32;
     int store = b->result != ADD;
@@ -73,7 +77,7 @@ static struct attend_args arguments(const struct block *b,
         .dk = random_on_device(out, b->k, KV_HEADS, WIDTH),
         .dv = random_on_device(out, b->k, KV_HEADS, WIDTH),
         .group = HEADS / KV_HEADS,
-        .scale = 1 / sqrtf(WIDTH), .segments = s, .n_segments = 1,
+        .scale = 1 / sqrtf(WIDTH), .segments = s, .n_segments = n,
         .store = store, .store_dq = store, .store_dk = store,
         .store_dv = store,
     };
@@ -137,26 +141,32 @@ static int compare_floats(const void *a, const void *b)
 /* Seconds of the device; *host: of the calls themselves. */
 static double median(const struct timed *t, double *host)
 {
+    enum { WARM = 2 };
     cudaStream_t stream = cuda_stream_current();
-    cudaEvent_t from, to;
+    cudaEvent_t at[2 * (MOST + WARM)];
     float ms[MOST];
 
     *host = 0;
     nanosleep(&(struct timespec){ 0, REST }, NULL);
-    must(cudaEventCreate(&from), "event");
-    must(cudaEventCreate(&to), "event");
-    for (int64_t i = -2; i < repeats; i++) {
-        must(cudaMemsetAsync(flush, 0, FLUSH, stream), "flush");
-        must(cudaEventRecord(from, stream), "event");
+    for (int64_t i = 0; i < repeats + WARM; i++) {
+        for (int k = 0; k < 2; k++)
+            must(cudaEventCreate(&at[2 * i + k]), "event");
+        if (!busy)
+            must(cudaMemsetAsync(flush, 0, FLUSH, stream), "flush");
+        must(cudaEventRecord(at[2 * i], stream), "event");
         double start = now();
         launch(t);
-        *host += i < 0 ? 0 : (now() - start) / (double)repeats;
-        must(cudaEventRecord(to, stream), "event");
-        must(cudaStreamSynchronize(stream), "call");
-        must(cudaEventElapsedTime(&ms[i < 0 ? 0 : i], from, to), "event");
+        *host += i < WARM ? 0 : (now() - start) / (double)repeats;
+        must(cudaEventRecord(at[2 * i + 1], stream), "event");
+        if (!busy)
+            must(cudaStreamSynchronize(stream), "call");
     }
-    must(cudaEventDestroy(from), "event");
-    must(cudaEventDestroy(to), "event");
+    must(cudaStreamSynchronize(stream), "calls");
+    for (int64_t i = 0; i < repeats; i++)
+        must(cudaEventElapsedTime(&ms[i], at[2 * (i + WARM)],
+                                  at[2 * (i + WARM) + 1]), "event");
+    for (int64_t i = 0; i < 2 * (repeats + WARM); i++)
+        must(cudaEventDestroy(at[i]), "event");
     qsort(ms, (size_t)repeats, sizeof *ms, compare_floats);
     return 1e-3 * (double)ms[repeats / 2];
 }
@@ -167,9 +177,11 @@ static void print_pass(const struct kernel_backend *k, const struct block *b,
                        const struct attend_args *a, int backward)
 {
     struct timed t = { k, a, backward, NULL };
-    double flop = 4.0 * WIDTH * HEADS * (double)segment_pairs(a->segments);
-    double host, seconds;
+    double pairs = 0, host, seconds;
 
+    for (int64_t i = 0; i < a->n_segments; i++)
+        pairs += (double)segment_pairs(&a->segments[i]);
+    double flop = 4.0 * WIDTH * HEADS * pairs;
     for (int replay = 0; replay < 2; replay++) {
         if (replay)
             record(&t);
@@ -184,11 +196,11 @@ static void print_pass(const struct kernel_backend *k, const struct block *b,
     must(cudaGraphExecDestroy(t.graph), "graph");
 }
 
-static void time_block(const struct kernel_backend *k, const struct block *b)
+static void time_segments(const struct kernel_backend *k,
+                          const struct block *b, const struct segment *s,
+                          int64_t n)
 {
-    struct segment s = { 0, b->q, 0, b->k, b->causal ? b->q - b->k : BAND_LOW,
-                         BAND_HIGH };
-    struct attend_args a = arguments(b, &s);
+    struct attend_args a = arguments(b, s, n);
 
     print_pass(k, b, &a, 0);
     if (b->result == BF16)
@@ -200,6 +212,14 @@ static void time_block(const struct kernel_backend *k, const struct block *b)
         print_pass(k, b, &no_o, 1);
     }
     release(&a);
+}
+
+static void time_block(const struct kernel_backend *k, const struct block *b)
+{
+    struct segment s = { 0, b->q, 0, b->k, b->causal ? b->q - b->k : BAND_LOW,
+                         BAND_HIGH };
+
+    time_segments(k, b, &s, 1);
 }
 
 static void time_square(const struct kernel_backend *k, int64_t n)
@@ -224,6 +244,22 @@ static void time_ring(const struct kernel_backend *k, int64_t n)
         time_block(k, &blocks[i]);
 }
 
+/* A rank's two quarters of the queries, each with the keys that it sees. */
+static void time_gather(const struct kernel_backend *k, int64_t n)
+{
+    const int64_t q = n / 4, first[2][2] = { { 0, 3 }, { 1, 2 } };
+
+    for (int rank = 0; rank < 2; rank++)
+        for (enum result r = BF16; r <= STORE; r++) {
+            struct block all = { 2 * q, (first[rank][1] + 1) * q, 1, r };
+            struct segment s[2];
+            for (int i = 0; i < 2; i++)
+                s[i] = (struct segment){ i * q, q, 0, (first[rank][i] + 1) * q,
+                                         -first[rank][i] * q, BAND_HIGH };
+            time_segments(k, &all, s, 2);
+        }
+}
+
 static const struct kernel_backend *backend(const char *name)
 {
     struct error e = { 0 };
@@ -236,8 +272,8 @@ static const struct kernel_backend *backend(const char *name)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: bench_cuda_attention [-k cudnn|cuda] [-r REPEATS] "
-            "square|ring TOKENS...\n");
+    fprintf(stderr, "usage: bench_cuda_attention [-b] [-k cudnn|cuda] "
+            "[-r REPEATS] square|ring|gather TOKENS...\n");
     return 2;
 }
 
@@ -247,8 +283,10 @@ int main(int argc, char **argv)
     struct error e;
     int option;
 
-    while ((option = getopt(argc, argv, "k:r:")) > 0)
-        if (option == 'k')
+    while ((option = getopt(argc, argv, "bk:r:")) > 0)
+        if (option == 'b')
+            busy = 1;
+        else if (option == 'k')
             name = optarg;
         else if (option == 'r')
             repeats = max64(1, min64(MOST, strtoll(optarg, NULL, 10)));
@@ -262,11 +300,21 @@ int main(int argc, char **argv)
     }
     if (!(flush = device_cuda.alloc(FLUSH, &e)))
         die("%s", e.text);
-    int ring = !strcmp(argv[optind], "ring");
+    static const struct {
+        const char *name;
+        void (*time)(const struct kernel_backend *k, int64_t tokens);
+    } modes[] = { { "square", time_square }, { "ring", time_ring },
+                  { "gather", time_gather } };
+    size_t mode = 0, all = sizeof modes / sizeof *modes;
+
+    while (mode < all && strcmp(argv[optind], modes[mode].name) != 0)
+        mode++;
+    if (mode == all)
+        return usage();
     const struct kernel_backend *k = backend(name);
     printf("kernel,pass,mask,q,k,result,launch,ms,tflops,host_us\n");
     for (int i = optind + 1; i < argc; i++)
-        (ring ? time_ring : time_square)(k, strtoll(argv[i], NULL, 10));
+        modes[mode].time(k, strtoll(argv[i], NULL, 10));
     return 0;
 }
 

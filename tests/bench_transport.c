@@ -3,8 +3,10 @@
  * Transports between two ranks on devices: schedules of nothing but messages.
  *
  *   one way     independent messages from rank 0 to rank 1
+ *   back        from rank 1 to rank 0
  *   both ways   the same in both directions at once
  *   steps       each message depends on the one that came: a step is one way
+ *   ring steps  the same in both directions at once, as in a ring
  *   empty ops   ops that compute nothing, given to the device: host time of one
  *   host        what bounds `staged`: copies from and to pinned memory, MPI
  *               messages of a piece between host memories
@@ -21,8 +23,9 @@
 #include <string.h>
 
 enum { REPEATS = 9, EMPTY = 2000, WIDTH = 512, ROW = 2 * WIDTH };
-enum pattern { ONE_WAY, BOTH_WAYS, STEPS, PATTERNS };
-static const char *const pattern_names[] = { "one way", "both ways", "steps" };
+enum pattern { ONE_WAY, BACK, BOTH_WAYS, STEPS, RING, PATTERNS };
+static const char *const pattern_names[] = { "one way", "back", "both ways",
+                                             "steps", "ring steps" };
 
 static int rank, ranks;
 static const struct device *device;
@@ -50,21 +53,23 @@ static void forward(struct schedule *s, struct view *v)
     struct tile out = buffer(s, "out"), in[] = { buffer(s, "a"),
                                                  buffer(s, "b") };
     int32_t peer = 1 - v->me;
-    int sends = asked.pattern != ONE_WAY || v->me == 0;
-    int recvs = asked.pattern != ONE_WAY || v->me == 1;
 
     for (int64_t i = 0; i < asked.count; i++) {
-        int mine = asked.pattern != STEPS || i % 2 == v->me;
+        const int senders[PATTERNS] = { 0, 1, -1, (int)(i % 2), -1 };
+        int sender = senders[asked.pattern];        /* -1: both */
+        /* Dependent steps pass on what came last. */
+        int last = asked.pattern == RING ? (int)((i + 1) % 2) : 0;
+        int passes = asked.pattern >= STEPS && i > 0;
+        int next = asked.pattern == STEPS ? 0 : (int)(i % 2);
         if (asked.empty) {
             schedule_sum(s, "", out, ACCESS_WRITE, &in[0], 1);
             continue;
         }
-        if (sends && mine)      /* a step passes on what came */
-            schedule_send(s, "", CHANNEL_KV, peer,
-                          asked.pattern == STEPS && i ? &in[0] : &out, 1);
-        if (recvs && (asked.pattern != STEPS || !mine))
-            schedule_recv(s, "", CHANNEL_KV, peer,
-                          &in[asked.pattern == STEPS ? 0 : i % 2], 1);
+        if (sender != peer)
+            schedule_send(s, "", CHANNEL_KV, peer, passes ? &in[last] : &out,
+                          1);
+        if (sender != v->me)
+            schedule_recv(s, "", CHANNEL_KV, peer, &in[next], 1);
     }
 }
 

@@ -312,6 +312,34 @@ OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=1 spar run "$small"
 [ $? = 2 ] && silent out && silent err
 point "once"
 
+# ---- As transports execute schedules: unit-cluster has two hosts of four slots
+cluster="--set machine=unit-cluster --set run.ranks=8"
+ops() { sed -n 's/.*"ops": *\([0-9]*\).*/\1/p' "$temporary/out" | head -1; }
+spar check --format json "$small" $cluster; logical=$(ops)
+spar check --format json --lowered staged "$small" $cluster; staged=$(ops)
+spar check --format json --lowered ipc+staged "$small" $cluster
+[ $? = 0 ] && json 'all(e["passed"] for e in x)' && between=$(ops) &&
+    [ "$logical" -lt "$between" ] && [ "$between" -lt "$staged" ]
+point "check --lowered ipc+staged: between hosts only"
+spar check --format json --lowered ipc+staged "$small" && [ "$(ops)" -gt 0 ]
+point "on one host nothing is lowered"
+spar show --lowered ipc+staged --rank 3 "$small" $cluster &&
+    says out 'stage_out' && spar show --lowered ipc+staged --rank 1 "$small" \
+    $cluster --entry 0 && ! says out 'stage_out'
+point "show --lowered ipc+staged: of a rank that sends to another host"
+cluster="--set machine=a800-64 --set run.ranks=16 --format json"
+sim_s() {
+    spar sim "$small" $cluster -o "$temporary/l.h5" --lowered $1 &&
+        json 'all(e["predicted_s"] > 0 for e in x)' &&
+        sed -n 's/.*"predicted_s": *\([0-9.e-]*\).*/\1/p' "$temporary/out"
+}
+staged=$(sim_s staged) && between=$(sim_s ipc+staged) &&
+    [ "$staged" != "$between" ]
+point "sim --lowered ipc+staged is not as staged"
+spar show --lowered ipc+staged "$small" --set machine=null
+[ $? = 2 ] && says err 'machine: .*missing, for --lowered ipc+staged'
+point "and it needs a machine"
+
 # ---- A full disk, too little memory
 "$SPAR" list > /dev/full 2> "$temporary/err"
 [ $? = 1 ] && says err '^spar: standard output'

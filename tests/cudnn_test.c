@@ -37,6 +37,7 @@ static struct tensor to_device(const struct tensor *t)
 
 enum { SEGMENTS = 4 };
 enum { STORE = 1, ADD = 0 };
+enum fused { NEITHER, ONE_WAY, BACK, BOTH };    /* bits */
 #define LOW BAND_LOW
 #define HIGH BAND_HIGH
 
@@ -48,7 +49,7 @@ struct trial {
     int store;
     enum dtype out;             /* of o and the gradients */
     int pad;
-    int fused;                  /* is cuDNN to take it? */
+    enum fused fused;           /* the passes that cuDNN is to take */
     struct segment segments[SEGMENTS];
 };
 
@@ -57,62 +58,75 @@ struct trial {
 #define F32 DTYPE_FP32
 
 static const struct trial trials[] = {
-    { "full", BF, 256, 384, 4, 2, 128, 128, STORE, BF, 0, 1,
+    { "full", BF, 256, 384, 4, 2, 128, 128, STORE, BF, 0, BOTH,
       {{ 0, 256, 0, 384, LOW, HIGH }} },
     { "full, one head a group, padded rows", BF, 200, 203, 3, 3, 128, 128,
-      STORE, BF, 8, 1, {{ 0, 200, 0, 203, LOW, HIGH }} },
-    { "causal", BF, 384, 384, 4, 1, 128, 128, STORE, BF, 8, 1,
+      STORE, BF, 8, BOTH, {{ 0, 200, 0, 203, LOW, HIGH }} },
+    { "causal", BF, 384, 384, 4, 1, 128, 128, STORE, BF, 8, BOTH,
       {{ 0, 384, 0, 384, 0, HIGH }} },
-    { "causal, many tiles", BF, 777, 777, 2, 1, 128, 128, STORE, BF, 0, 1,
+    { "causal, many tiles", BF, 777, 777, 2, 1, 128, 128, STORE, BF, 0, BOTH,
       {{ 0, 777, 0, 777, 0, HIGH }} },
     { "causal, more queries than keys", BF, 301, 177, 4, 2, 128, 128, STORE, BF,
-      0, 1, {{ 0, 301, 0, 177, 0, HIGH }} },
-    { "strictly causal", BF, 300, 300, 4, 2, 128, 128, STORE, BF, 0, 1,
+      0, BOTH, {{ 0, 301, 0, 177, 0, HIGH }} },
+    { "strictly causal", BF, 300, 300, 4, 2, 128, 128, STORE, BF, 0, BOTH,
       {{ 1, 299, 0, 299, 0, HIGH }} },
     { "causal at the bottom right", BF, 200, 333, 4, 2, 128, 128, STORE, BF, 0,
-      1, {{ 0, 200, 0, 333, -133, HIGH }} },
-    { "causal by an offset", BF, 300, 333, 4, 2, 128, 128, STORE, BF, 0, 1,
+      BOTH, {{ 0, 200, 0, 333, -133, HIGH }} },
+    { "causal by an offset", BF, 300, 333, 4, 2, 128, 128, STORE, BF, 0, BOTH,
       {{ 0, 300, 0, 333, -60, HIGH }} },
-    { "window", BF, 333, 333, 4, 2, 128, 128, STORE, BF, 0, 1,
+    { "window", BF, 333, 333, 4, 2, 128, 128, STORE, BF, 0, BOTH,
       {{ 0, 333, 0, 333, 0, 99 }} },
-    { "window by an offset", BF, 400, 308, 4, 2, 128, 128, STORE, BF, 0, 1,
+    { "window by an offset", BF, 400, 308, 4, 2, 128, 128, STORE, BF, 0, BOTH,
       {{ 0, 400, 0, 308, -10, 92 }} },
-    { "end of a window", BF, 260, 260, 4, 2, 128, 128, STORE, BF, 0, 1,
+    { "end of a window", BF, 260, 260, 4, 2, 128, 128, STORE, BF, 0, BOTH,
       {{ 0, 260, 0, 260, LOW, 0 }} },
-    { "added to fp32", BF, 300, 300, 4, 2, 128, 128, ADD, F32, 8, 1,
+    { "added to fp32", BF, 300, 300, 4, 2, 128, 128, ADD, F32, 8, BOTH,
       {{ 0, 300, 0, 300, 0, HIGH }} },
-    { "stored as fp32", BF, 300, 300, 4, 2, 128, 128, STORE, F32, 0, 1,
+    { "stored as fp32", BF, 300, 300, 4, 2, 128, 128, STORE, F32, 0, BOTH,
       {{ 0, 300, 0, 300, 0, HIGH }} },
     { "packed sequences, rows left over", BF, 400, 420, 3, 1, 128, 128, STORE,
-      BF, 8, 1,
+      BF, 8, BOTH,
       {{ 10, 100, 0, 100, 0, HIGH }, { 120, 150, 110, 150, 0, HIGH },
        { 270, 128, 290, 128, 0, HIGH }} },
-    { "packed sequences, added", BF, 250, 250, 4, 2, 128, 128, ADD, F32, 0, 1,
+    { "packed sequences, added", BF, 250, 250, 4, 2, 128, 128, ADD, F32, 0,
+      BOTH,
       {{ 0, 100, 0, 100, 0, HIGH }, { 100, 150, 100, 150, 0, HIGH }} },
     { "segments with rows in common, fp32", BF, 256, 256, 4, 2, 128, 128, STORE,
-      F32, 0, 1,
+      F32, 0, BOTH,
       {{ 0, 250, 0, 64, LOW, HIGH }, { 64, 128, 64, 128, 0, HIGH },
        { 64, 150, 200, 40, LOW, HIGH }} },
-    { "segments with rows in common, bf16", BF, 128, 128, 4, 2, 128, 128, STORE,
-      BF, 0, 0,
+    { "queries in common, bf16", BF, 128, 128, 4, 2, 128, 128, STORE, BF, 0,
+      BACK,
       {{ 0, 128, 0, 64, LOW, HIGH }, { 64, 64, 64, 64, 0, HIGH }} },
-    { "head size 64", BF, 384, 384, 4, 2, 64, 64, STORE, BF, 0, 1,
+    { "queries of three in common, bf16", BF, 128, 192, 4, 2, 128, 128, STORE,
+      BF, 0, NEITHER,
+      {{ 0, 128, 0, 64, LOW, HIGH }, { 64, 64, 64, 64, 0, HIGH },
+       { 32, 64, 128, 64, LOW, HIGH }} },
+    { "keys in common, bf16", BF, 256, 512, 4, 2, 128, 128, STORE, BF, 8,
+      ONE_WAY,
+      {{ 0, 128, 0, 256, -128, HIGH }, { 128, 128, 0, 300, -172, HIGH }} },
+    { "causal, keys that all see apart", BF, 1030, 2100, 2, 1, 64, 64, STORE,
+      BF, 8, BOTH, {{ 0, 1030, 0, 2100, -1070, HIGH }} },
+    { "the same, added", BF, 1030, 2100, 1, 1, 64, 64, ADD, F32, 0, BOTH,
+      {{ 0, 1030, 0, 2100, -1070, HIGH }} },
+    { "head size 64", BF, 384, 384, 4, 2, 64, 64, STORE, BF, 0, BOTH,
       {{ 0, 384, 0, 384, 0, HIGH }} },
-    { "head sizes 96 and 64", BF, 200, 200, 2, 2, 96, 64, STORE, BF, 0, 1,
+    { "head sizes 96 and 64", BF, 200, 200, 2, 2, 96, 64, STORE, BF, 0, BOTH,
       {{ 0, 200, 0, 200, 0, HIGH }} },
-    { "fp16, causal", FP, 384, 384, 4, 2, 128, 128, STORE, FP, 0, 1,
+    { "fp16, causal", FP, 384, 384, 4, 2, 128, 128, STORE, FP, 0, BOTH,
       {{ 0, 384, 0, 384, 0, HIGH }} },
-    { "fp16, full, added", FP, 200, 203, 4, 2, 128, 128, ADD, F32, 8, 1,
+    { "fp16, full, added", FP, 200, 203, 4, 2, 128, 128, ADD, F32, 8, BOTH,
       {{ 0, 200, 0, 203, LOW, HIGH }} },
-    { "fp32", F32, 64, 64, 2, 1, 64, 64, STORE, F32, 0, 0,
+    { "fp32", F32, 64, 64, 2, 1, 64, 64, STORE, F32, 0, NEITHER,
       {{ 0, 64, 0, 64, 0, HIGH }} },
-    { "few rows", BF, 16, 64, 2, 1, 64, 64, STORE, BF, 0, 0,
+    { "few rows", BF, 16, 64, 2, 1, 64, 64, STORE, BF, 0, NEITHER,
       {{ 0, 16, 0, 64, LOW, HIGH }} },
-    { "rows not aligned", BF, 64, 64, 2, 1, 64, 64, STORE, BF, 3, 0,
+    { "rows not aligned", BF, 64, 64, 2, 1, 64, 64, STORE, BF, 3, NEITHER,
       {{ 0, 64, 0, 64, 0, HIGH }} },
-    { "head size 60", BF, 64, 64, 2, 1, 60, 60, STORE, BF, 0, 0,
+    { "head size 60", BF, 64, 64, 2, 1, 60, 60, STORE, BF, 0, NEITHER,
       {{ 0, 64, 0, 64, 0, HIGH }} },
-    { "nothing visible", BF, 64, 64, 2, 1, 64, 64, STORE, BF, 0, 0, {{ 0 }} },
+    { "nothing visible", BF, 64, 64, 2, 1, 64, 64, STORE, BF, 0, NEITHER,
+      {{ 0 }} },
 };
 
 /* ---- Results ------------------------------------------------------------ */
@@ -331,7 +345,9 @@ static void set_output(struct attend_args *a)
 
 static int pass(const struct trial *t, struct attend_args *a, enum form form)
 {
-    int backward = form > FORWARD, fused = !is_own(form) && t->fused;
+    int backward = form > FORWARD;
+    int fused = !is_own(form)
+        && (t->fused & (backward ? BACK : ONE_WAY)) != 0;
 
     if (form == WITH_OUTPUT)
         set_output(a);
@@ -384,7 +400,7 @@ static int try(const struct trial *t)
 
 /* Enough blocks of keys that they finish in another order every time. */
 static const struct trial many_blocks = {
-    "repeatable", BF, 4096, 4096, 8, 2, 128, 128, STORE, BF, 0, 1,
+    "repeatable", BF, 4096, 4096, 8, 2, 128, 128, STORE, BF, 0, BOTH,
     {{ 0, 4096, 0, 4096, 0, HIGH }}
 };
 

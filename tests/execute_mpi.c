@@ -57,6 +57,7 @@ static struct job make_job(int i)
 
 /* NULL: schedules are executed as they are. */
 static const struct lower_options *lower;
+static struct reach *near;      /* of those that are lowered */
 
 static int rig_open(struct rig *g, const char *strategy,
                     struct strategy_options o, const struct job *job)
@@ -74,7 +75,7 @@ static int rig_open(struct rig *g, const char *strategy,
     g->transport = transport_create("auto", &device_host,
                                            MPI_COMM_WORLD, &e);
     assert_non_null(g->transport);
-    g->run = lower ? schedule_lower(g->schedules[rank], lower)
+    g->run = lower ? schedule_lower(g->schedules[rank], lower, near)
                    : g->schedules[rank];
     transport_prepare(g->transport, NULL, g->run, NULL, &e);
     assert_int_equal(memory_create(&g->memory, g->run, &device_host, 0, &e),
@@ -257,7 +258,18 @@ static void other_kinds(void **state)
     }
 }
 
-/* The same, staged: pieces and messages of what each lane stages. */
+/* As if on hosts of two ranks, and one of the rest. */
+static struct reach *make_hosts(void)
+{
+    struct reach *r = reach_create(ranks);
+
+    for (int a = 1; a < ranks; a += 2)
+        reach_add(r, a - 1, a);
+    return r;
+}
+
+/* The same, staged: pieces and messages of what each lane stages; then only
+ * between hosts. */
 static void lowered(void **state)
 {
     static const struct lower_options some = { 900, 4 };
@@ -265,6 +277,11 @@ static void lowered(void **state)
     lower = &some;
     execute_equals_loopback(state);
     other_kinds(state);
+    near = make_hosts();
+    execute_equals_loopback(state);
+    other_kinds(state);
+    reach_destroy(near);
+    near = NULL;
     lower = NULL;
 }
 

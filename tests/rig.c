@@ -71,7 +71,7 @@ int rig_create(struct rig *g, const struct trial *t)
         g->schedules[r] = plan_build(g->plan, r);
     for (int32_t r = 0; t->lower && r < t->ranks; r++) {
         struct schedule *logical = g->schedules[r];
-        g->schedules[r] = schedule_lower(logical, t->lower);
+        g->schedules[r] = schedule_lower(logical, t->lower, t->near);
         schedule_destroy(logical);
     }
     return 1;

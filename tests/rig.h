@@ -31,6 +31,7 @@ struct trial {
     enum verify_mode verify;
     row_fn row;                 /* inputs; NULL: seeded */
     const struct lower_options *lower;  /* schedules are lowered; NULL: not */
+    const struct reach *near;           /* but between these; NULL: all */
 };
 
 void trial_text(const struct trial *t, char *text, size_t size);

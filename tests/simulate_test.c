@@ -291,7 +291,7 @@ static void staged(void **state)
         move(&t, 0, t.a[0], 1, t.a[1]);
         for (int i = 0; i < 2; i++) {
             schedule_freeze(t.s[i]);
-            low[i] = schedule_lower(t.s[i], &how);
+            low[i] = schedule_lower(t.s[i], &how, NULL);
         }
         simulate((const struct schedule *const *)low, 2, &m, &o, &r);
         assert_false(r.deadlock);

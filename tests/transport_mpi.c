@@ -5,7 +5,8 @@
  * form.  Ranks take the devices in turn. Skipped where there is none; a
  * transport that these ranks cannot have is named and left out; one must do.
  *
- * SPAR_TRANSPORTS="ipc staged": these and no others, and they must do. */
+ * SPAR_TRANSPORTS="ipc staged": these and no others, and they must do.
+ * ipc+staged: as if on hosts of two ranks, unless SPAR_HOST_RANKS says else. */
 #include <config.h>
 
 #include "mpi/execute.h"
@@ -274,7 +275,8 @@ static void every_transport(void **state)
     int did = 0;
 
     (void)state;
-    snprintf(list, sizeof list, "%s", names ? names : "ipc staged nccl");
+    snprintf(list, sizeof list, "%s",
+             names ? names : "ipc ipc+staged staged nccl");
     for (name = strtok(list, " "); name; name = strtok(NULL, " "))
         did += run_transport(name);
     assert_true(did > 0);
@@ -303,6 +305,7 @@ int main(int argc, char **argv)
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     setenv("CMOCKA_TEST_ABORT", "1", 1);        /* else the others wait */
+    setenv("SPAR_HOST_RANKS", "2", 0);
     if (open_device())
         failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

@@ -14,11 +14,12 @@
 #include <stdlib.h>
 
 struct check_options {
-    int format;
+    int format, lowered;
     struct string_list sets;
 };
 
 static const struct option_row check_rows[] = {
+    ROW_LOWERED(check_options),
     ROW_SET(check_options),
     ROW_FORMAT(check_options),
     ROW_END
@@ -46,11 +47,18 @@ static void check_bytes(struct checked *c)
 
 static void check_entry(struct checked *c)
 {
-    planned_build(&c->entry);
-    progress("%s: checking", c->entry.asked->strategy->name);
-    check_schedules((const struct schedule *const *)c->entry.schedules,
-                    c->entry.ranks, &c->report);
+    struct planned *n = &c->entry;
+
+    planned_build(n);
+    struct schedule **lowered = planned_lower_all(n);
+    progress("%s: checking", n->asked->strategy->name);
+    check_schedules((const struct schedule *const *)(lowered ? lowered
+                                                     : n->schedules),
+                    n->ranks, &c->report);
     progress_end();
+    for (int64_t r = 0; lowered && r < n->ranks; r++)
+        schedule_destroy(lowered[r]);
+    free(lowered);
     c->bytes_expected = planned_bytes_expected(&c->entry);
     c->passed = c->report.passed;
     check_bytes(c);
@@ -129,7 +137,8 @@ static void text_entry(FILE *out, const struct checked *c)
 
 /* ---- The command --------------------------------------------------------- */
 
-static int check_all(const struct scenario *s, int json)
+static int check_all(const struct scenario *s, const struct lowered *lowered,
+                     int json)
 {
     int status = SPAR_OK;
     struct json j;
@@ -142,6 +151,7 @@ static int check_all(const struct scenario *s, int json)
     for (int64_t i = 0; i < s->n_strategies; i++) {
         struct checked c = { 0 };
         planned_open(&c.entry, s, i, s->ranks);
+        c.entry.lowered = lowered;
         if (c.entry.plan)
             check_entry(&c);
         if (json)
@@ -165,10 +175,13 @@ static int check_exec(const struct call *call, struct error *e)
     struct scenario *s = scenario_load(call->operands[0],
                                        (const char *const *)o->sets.items,
                                        (int)o->sets.n, e);
+    struct lowered lowered = { .near = NULL };
     int rc = -1;
 
-    if (s && !scenario_need_ranks(s, e) && !entries_apply(s, s->ranks, e))
-        rc = check_all(s, o->format == FORMAT_JSON);
+    if (s && !scenario_need_ranks(s, e) && !entries_apply(s, s->ranks, e)
+        && !lowered_for(&lowered, o->lowered, s, e))
+        rc = check_all(s, &lowered, o->format == FORMAT_JSON);
+    lowered_close(&lowered);
     scenario_destroy(s);
     return rc;
 }

@@ -6,7 +6,6 @@
 #include "cli/planned.h"
 #include "cli/progress.h"
 #include "models/simulate.h"
-#include "schedule/lower.h"
 #include "schedule/print.h"
 
 #include <inttypes.h>
@@ -75,12 +74,10 @@ static void print_one(FILE *out, const struct planned *n,
 {
     struct schedule *one = plan_build(n->plan, (int32_t)o->rank);
 
-    if (o->lowered) {
-        struct schedule *logical = one;
-        one = schedule_lower(logical, &lower_default);
-        schedule_destroy(logical);
-    }
-    print_text(out, one);
+    struct schedule *lowered = planned_lower(n, one);
+
+    print_text(out, lowered ? lowered : one);
+    schedule_destroy(lowered);
     schedule_destroy(one);
 }
 
@@ -90,7 +87,7 @@ static int print_all(FILE *out, struct scenario *s, struct planned *n,
     int rc = 0;
 
     planned_build(n);
-    struct schedule **lowered = o->lowered ? planned_lower(n) : NULL;
+    struct schedule **lowered = planned_lower_all(n);
     progress_end();
     const struct schedule *const *all = (const struct schedule *const *)(
         lowered ? lowered : n->schedules);
@@ -110,13 +107,15 @@ static int print_all(FILE *out, struct scenario *s, struct planned *n,
 }
 
 static int show_entry(struct scenario *s, int64_t i,
-                      const struct show_options *o, struct error *e)
+                      const struct show_options *o,
+                      const struct lowered *lowered, struct error *e)
 {
     const char *name = s->strategies[i].strategy->name;
     struct planned n;
     int rc = SPAR_OK;
 
     planned_open(&n, s, i, s->ranks);
+    n.lowered = lowered;
     if (n.plan && o->rank >= 0)
         print_one(stdout, &n, o);
     else if (n.plan)
@@ -158,12 +157,16 @@ static int show_all(struct scenario *s, const struct show_options *o,
 {
     int64_t first = o->entry >= 0 ? o->entry : 0;
     int64_t last = o->entry >= 0 ? o->entry + 1 : s->n_strategies;
+    struct lowered lowered = { .near = NULL };
     int rc = check_choice(s, o, e);
 
     if (!rc && o->entry < 0)
         rc = entries_apply(s, s->ranks, e);
+    if (!rc)
+        rc = lowered_for(&lowered, o->lowered, s, e);
     for (int64_t i = first; i < last && !rc; i++)
-        rc = show_entry(s, i, o, e);
+        rc = show_entry(s, i, o, &lowered, e);
+    lowered_close(&lowered);
     return rc;
 }
 

@@ -45,7 +45,7 @@ struct sim {
     const struct scenario *scenario;
     const struct machine *machine;
     const struct network_model *network;
-    int lowered;                /* schedules are simulated so */
+    struct lowered lowered;     /* schedules are simulated so */
     int fold;
     int64_t n;
     struct planned *entries;      /* [n] */
@@ -86,6 +86,7 @@ static void sim_clear(struct sim *m)
         planned_close(&m->entries[i]);
     }
     records_clear(&m->records);
+    lowered_close(&m->lowered);
     free(m->entries);
     free(m->rows);
     free(m->leans);
@@ -205,8 +206,8 @@ static void find_interval(struct sim *m, int64_t i, const struct simulated *x,
         struct machine moved = *m->machine;
         moved.quantile = k ? 1 : -1;
         if (x->whole && ops <= LARGE) {
-            row->interval[k] = simulated_again(x, &m->entries[i], m->lowered,
-                                               &moved, *o);
+            row->interval[k] = simulated_again(x, &m->entries[i], &moved,
+                                               *o);
         } else if (m->leans[i].n > 0) {
             const struct lean *l = &m->leans[i].items[0];
             row->interval[k] = row->predicted * (k ? l->high : l->low);
@@ -226,6 +227,7 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
     struct simulated x;
 
     planned_open(n, m->scenario, i, m->scenario->ranks);
+    n->lowered = &m->lowered;
     *row = result_unknown();
     row->strategy = n->asked->strategy->name;
     row->layout = planned_layout(n);
@@ -235,7 +237,7 @@ static int sim_entry(struct sim *m, int64_t i, struct error *e)
                                      NULL, 0);
         return 0;
     }
-    if (simulated_run(&x, n, m->fold, m->lowered, m->machine, o, e))
+    if (simulated_run(&x, n, m->fold, m->machine, o, e))
         return -1;
     fill_row(row, m->scenario, n, &x, m->network->name);
     find_leans(m, i);
@@ -321,8 +323,8 @@ static int sim_scenario(struct scenario *s, const struct call *call,
         return scenario_fail(s, "jitter.links", e, "%s", why.text);
     }
     sim_init(&m, s, machine, network);
-    m.lowered = o->lowered;
     m.fold = !o->no_fold;
+    rc = lowered_open(&m.lowered, o->lowered, s, machine, e);
     for (int64_t i = 0; i < m.n && !rc; i++)
         rc = sim_entry(&m, i, e);
     if (!rc)

@@ -46,8 +46,8 @@ extern const char *const format_words[];
     { "output", 'o', OPTION_STRING, offsetof(struct type, output), "FILE",    \
       0, 0, NULL, text }
 #define ROW_LOWERED(type)                                                     \
-    { "lowered", 0, OPTION_WORD, offsetof(struct type, lowered), "staged", 0, \
-      0, (const char *const[]){ "none", "staged", NULL },                     \
+    { "lowered", 0, OPTION_WORD, offsetof(struct type, lowered),              \
+      "staged|ipc+staged", 0, 0, lowered_words,                               \
       "schedules as that transport executes them" }
 #define ROW_END { NULL, 0, OPTION_FLAG, 0, NULL, 0, 0, NULL, NULL }
 

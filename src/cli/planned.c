@@ -5,6 +5,7 @@
 
 #include "cli/progress.h"
 #include "schedule/lower.h"
+#include "topo/graph.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,13 +35,80 @@ void planned_build(struct planned *p)
     }
 }
 
-struct schedule **planned_lower(const struct planned *p)
+/* ---- As they are executed ------------------------------------------------ */
+
+const char *const lowered_words[] = { "none", "staged", "ipc+staged", NULL };
+
+static int is_lowered(const struct planned *p)
 {
+    return p->lowered && p->lowered->as != LOWERED_NOT;
+}
+
+struct schedule *planned_lower(const struct planned *p,
+                               const struct schedule *s)
+{
+    return is_lowered(p)
+        ? schedule_lower(s, &lower_default, p->lowered->near) : NULL;
+}
+
+struct schedule **planned_lower_all(const struct planned *p)
+{
+    if (!is_lowered(p))
+        return NULL;
     struct schedule **all = xcalloc((size_t)p->ranks, sizeof *all);
 
     for (int64_t r = 0; r < p->ranks; r++)
-        all[r] = schedule_lower(p->schedules[r], &lower_default);
+        all[r] = planned_lower(p, p->schedules[r]);
     return all;
+}
+
+/* Without a graph a machine is one host. */
+static int32_t host_of(const struct scenario *s, const struct machine *m,
+                       int64_t rank)
+{
+    const struct graph *g = m->graph;
+
+    if (!g)
+        return 0;
+    int64_t slot = s->slots ? s->slots[rank] : rank % g->n_slots;
+    return g->vertices[g->slots[slot]].host;
+}
+
+int lowered_open(struct lowered *x, enum lowered_as as, struct scenario *s,
+                 const struct machine *m, struct error *e)
+{
+    *x = (struct lowered){ .as = as };
+    if (as != LOWERED_BETWEEN_HOSTS)
+        return 0;
+    if (scenario_check_slots(s, m, e))
+        return -1;
+    x->near = reach_create(s->ranks);
+    for (int64_t a = 0; a < s->ranks; a++)
+        for (int64_t b = 0; b < a; b++)
+            if (host_of(s, m, a) == host_of(s, m, b))
+                reach_add(x->near, a, b);
+    return 0;
+}
+
+int lowered_for(struct lowered *x, enum lowered_as as, struct scenario *s,
+                struct error *e)
+{
+    if (as != LOWERED_BETWEEN_HOSTS)
+        return lowered_open(x, as, s, NULL, e);
+    if (!s->machine)
+        return scenario_fail(s, "machine", e, "missing, for --lowered %s",
+                             lowered_words[as]);
+    struct machine *m = scenario_machine(s, NULL, e);
+    int rc = m ? lowered_open(x, as, s, m, e) : -1;
+
+    machine_destroy(m);
+    return rc;
+}
+
+void lowered_close(struct lowered *x)
+{
+    reach_destroy(x->near);
+    x->near = NULL;
 }
 
 void planned_close(struct planned *p)

@@ -4,7 +4,6 @@
 #include "cli/simulated.h"
 
 #include "cli/progress.h"
-#include "schedule/lower.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,10 +67,10 @@ static void unfold(struct simulate_result *r, int64_t period, int64_t ranks)
 
 /* ---- One by one ---------------------------------------------------------- */
 
-static void add_rank(struct simulation *sim, const struct schedule *s,
-                     int lowered)
+static void add_rank(struct simulation *sim, const struct planned *p,
+                     const struct schedule *s)
 {
-    struct schedule *low = lowered ? schedule_lower(s, &lower_default) : NULL;
+    struct schedule *low = planned_lower(p, s);
 
     simulation_add(sim, low ? low : s);
     schedule_destroy(low);
@@ -79,7 +78,7 @@ static void add_rank(struct simulation *sim, const struct schedule *s,
 
 /* Ranks that others stand for are like them. */
 static void add_all(struct simulated *x, struct planned *p,
-                    struct simulation *sim, int keep, int lowered)
+                    struct simulation *sim, int keep)
 {
     if (keep && !p->schedules)
         p->schedules = xcalloc((size_t)p->ranks, sizeof *p->schedules);
@@ -94,7 +93,7 @@ static void add_all(struct simulated *x, struct planned *p,
         struct schedule *s = plan_build(p->plan, (int32_t)r);
         x->facts[r] = facts_of(s);
         if (r < x->period)
-            add_rank(sim, s, lowered);
+            add_rank(sim, p, s);
         if (keep)
             p->schedules[r] = s;
         else
@@ -103,20 +102,19 @@ static void add_all(struct simulated *x, struct planned *p,
 }
 
 int simulated_run(struct simulated *x, struct planned *p, int fold,
-                  int lowered, const struct machine *m,
-                  struct simulate_options o, struct error *e)
+                  const struct machine *m, struct simulate_options o, struct error *e)
 {
     int64_t each = count_operands(p);
 
     *x = (struct simulated){ .period = p->ranks,
                              .whole = each * p->ranks <= KEPT_MOST };
-    if (fold && !lowered)
+    if (fold && !(p->lowered && p->lowered->as))
         x->period = simulated_period(p, m, &o);
     o.period = x->period;
     o.record = x->period * each <= KEPT_MOST;
     x->facts = xcalloc((size_t)p->ranks, sizeof *x->facts);
     struct simulation *sim = simulation_create(p->ranks, m, &o);
-    add_all(x, p, sim, o.record, lowered);
+    add_all(x, p, sim, o.record);
     int rc = simulation_ready(sim, e);
     progress("%s: simulating", p->asked->strategy->name);
     if (!rc)
@@ -131,15 +129,14 @@ int simulated_run(struct simulated *x, struct planned *p, int fold,
 }
 
 double simulated_again(const struct simulated *x, const struct planned *p,
-                       int lowered, const struct machine *m,
-                       struct simulate_options o)
+                       const struct machine *m, struct simulate_options o)
 {
     struct simulate_result r;
 
     o.period = x->period;
     struct simulation *sim = simulation_create(p->ranks, m, &o);
     for (int64_t i = 0; i < x->period; i++)
-        add_rank(sim, p->schedules[i], lowered);
+        add_rank(sim, p, p->schedules[i]);
     simulation_run(sim, &r);
     simulation_destroy(sim);
     double seconds = r.seconds;

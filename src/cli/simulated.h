@@ -29,12 +29,10 @@ struct simulated {
  * schedules [ranks]: all, or those that were simulated, or none, which are
  * NULL.  -1 and *e: something cannot be timed; *x is cleared. */
 int simulated_run(struct simulated *x, struct planned *p, int fold,
-                  int lowered, const struct machine *m,
-                  struct simulate_options o, struct error *e);
+                  const struct machine *m, struct simulate_options o, struct error *e);
 /* Makespan of the same on another machine; all schedules are kept. */
 double simulated_again(const struct simulated *x, const struct planned *p,
-                       int lowered, const struct machine *m,
-                       struct simulate_options o);
+                       const struct machine *m, struct simulate_options o);
 void simulated_clear(struct simulated *x);
 /* The ranks that are enough: simulate_period() of what plan_period() says. */
 int64_t simulated_period(const struct planned *p, const struct machine *m,

@@ -79,7 +79,7 @@ static const char *forward_refusal(const struct attend_args *a,
     struct tensor part, lse;
 
     *o = (struct result){ a->o, segment_query_rows, a->store, 0 };
-    if (!why && !result_open(o, a))
+    if (!why && !result_open(o, a, 1))
         why = "segments with rows in common, stored in 16 bits";
     if (why)
         return why;

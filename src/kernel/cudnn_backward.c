@@ -20,14 +20,21 @@
 
 static const int64_t WORK_MOST = (int64_t)2 << 30;
 
+enum { WORTH_SPLITTING = 1024 };
+
 enum { DQ, DK, DV, RESULTS };
 
 static const enum attention_name names[RESULTS] = {
     ATTENTION_DQ, ATTENTION_DK, ATTENTION_DV,
 };
 
+/* Segments that may add to a row of 16 bit: each rounds the sum once more, and
+ * what other ranks add to dK and dV is rounded, too. */
+static const int64_t writers[RESULTS] = { 2, 1, 1 };
+
 struct backward {
-    const struct attend_args *a;
+    struct attend_args a;       /* its segments are those below */
+    struct segment segments[2 * CALL_SEGMENTS];
     struct result r[RESULTS];
     int repeatable;
 };
@@ -51,12 +58,12 @@ static const struct attention_plan *plan_of(const struct backward *b,
                                             const struct segment *s,
                                             const struct tensor *parts)
 {
-    struct attention_shape shape = call_shape(b->a, s);
+    struct attention_shape shape = call_shape(&b->a, s);
 
     shape.backward = 1;
     shape.keeps_ds = b->repeatable;
-    shape.o_stride = output_of(b->a, s).row_stride;
-    shape.do_stride = b->a->d_o.row_stride;
+    shape.o_stride = output_of(&b->a, s).row_stride;
+    shape.do_stride = b->a.d_o.row_stride;
     shape.dq_stride = parts[DQ].row_stride;
     shape.dk_stride = parts[DK].row_stride;
     shape.dv_stride = parts[DV].row_stride;
@@ -67,7 +74,7 @@ static void set_parts(const struct backward *b, const struct segment *s,
                       struct tensor *parts)
 {
     for (int i = 0; i < RESULTS; i++)
-        parts[i] = call_destination(&b->r[i], s, b->a->q.dtype);
+        parts[i] = call_destination(&b->r[i], s, b->a.q.dtype);
 }
 
 /* Results that are not where they belong yet. */
@@ -78,7 +85,7 @@ static void deliver(const struct backward *b, const struct segment *s,
     int n = 0;
 
     for (int i = 0; i < RESULTS; i++)
-        if (!result_is_direct(&b->r[i], b->a->q.dtype))
+        if (!result_is_direct(&b->r[i], b->a.q.dtype))
             d[n++] = (struct delivery){ result_rows(&b->r[i], s), parts[i],
                                         result_stores(&b->r[i]), 0 };
     cudnn_deliver(d, n);
@@ -86,7 +93,7 @@ static void deliver(const struct backward *b, const struct segment *s,
 
 static void run_segment(const struct backward *b, const struct segment *s)
 {
-    const struct attend_args *a = b->a;
+    const struct attend_args *a = &b->a;
     void *data[ATTENTION_NAMES] = { NULL }, *workspace;
     struct tensor lse = tensor_rows(a->lse, s->q_first, s->q_count);
     struct tensor delta = tensor_rows(a->delta, s->q_first, s->q_count);
@@ -122,21 +129,51 @@ static void run_segment(const struct backward *b, const struct segment *s)
 
 /* ---- A call -------------------------------------------------------------- */
 
-static const char *call_open(struct backward *b, const struct attend_args *a,
+/* Causal with more keys than queries: the keys that all queries see, and a
+ * square.  cuDNN is up to 1.6 times as slow with both in one. */
+static int64_t split(const struct segment *s, struct segment *to)
+{
+    int64_t seen = s->high < BAND_HIGH ? 0 : -s->low;
+
+    to[0] = to[1] = *s;
+    if (min64(seen, min64(s->q_count, s->k_count - seen)) < WORTH_SPLITTING)
+        return 1;
+    to[0].k_count = seen;
+    to[0].low = BAND_LOW;
+    to[1].k_first += seen;
+    to[1].k_count -= seen;
+    to[1].low = 0;
+    return 2;
+}
+
+static void set_segments(struct backward *b, const struct attend_args *a)
+{
+    b->a = *a;
+    b->a.segments = b->segments;
+    b->a.n_segments = 0;
+    for (int64_t i = 0; i < a->n_segments; i++)
+        b->a.n_segments += split(&a->segments[i],
+                                 &b->segments[b->a.n_segments]);
+}
+
+static const char *call_open(struct backward *b, const struct attend_args *call,
                              int repeatable)
 {
-    const char *why = call_refusal(a);
+    const char *why = call_refusal(call);
     struct tensor parts[RESULTS];
+    const struct attend_args *a = &b->a;
 
-    b->a = a;
+    if (why)
+        return why;
+    set_segments(b, call);
     b->repeatable = repeatable;
     b->r[DQ] = (struct result){ a->dq, segment_query_rows, a->store_dq, 0 };
     b->r[DK] = (struct result){ a->dk, segment_key_rows, a->store_dk, 0 };
     b->r[DV] = (struct result){ a->dv, segment_key_rows, a->store_dv, 0 };
-    if (!why && !call_is_input(&a->d_o, a->q.dtype))
+    if (!call_is_input(&a->d_o, a->q.dtype))
         why = "gradients that are not aligned to 16 bytes";
     for (int i = 0; i < RESULTS && !why; i++)
-        if (!result_open(&b->r[i], a))
+        if (!result_open(&b->r[i], a, writers[i]))
             why = "segments with rows in common, stored in 16 bits";
     if (why)
         return why;
@@ -163,9 +200,9 @@ static void clear_gradient(const struct attend_args *a, const struct result *r)
 static void run_call(const struct backward *b)
 {
     for (int i = 0; i < RESULTS; i++)
-        clear_gradient(b->a, &b->r[i]);
-    for (int64_t i = 0; i < b->a->n_segments; i++)
-        run_segment(b, &b->a->segments[i]);
+        clear_gradient(&b->a, &b->r[i]);
+    for (int64_t i = 0; i < b->a.n_segments; i++)
+        run_segment(b, &b->a.segments[i]);
 }
 
 void cudnn_attend_backward(const struct attend_args *a)

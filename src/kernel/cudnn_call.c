@@ -9,7 +9,6 @@
 #include "kernel/cuda_streams.h"
 
 enum {
-    SEGMENTS = 32,      /* more in a call, or fewer rows: the cuda backend */
     FEWEST_ROWS = 17,   /* decoding has up to 16 queries */
     LONGEST = 1 << 24   /* cuDNN compares positions as fp32 */
 };
@@ -35,7 +34,7 @@ static int heads_match(const struct attend_args *a)
 
 static const char *segments_refusal(const struct attend_args *a)
 {
-    if (a->n_segments > SEGMENTS)
+    if (a->n_segments > CALL_SEGMENTS)
         return "more than 32 segments";
     if (max64(a->q.rows, a->k.rows) >= LONGEST)
         return "more than 16 Mi rows";

@@ -7,6 +7,8 @@
 #include "kernel/cudnn_attention.h"
 #include "kernel/cudnn_result.h"
 
+enum { CALL_SEGMENTS = 32 };    /* with more the cuda backend does it */
+
 /* Why cuDNN does not take a call; NULL: it does, as far as the inputs say. */
 const char *call_refusal(const struct attend_args *a);
 /* Of the inputs' type, its rows as cuDNN reads them. */

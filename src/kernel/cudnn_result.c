@@ -51,20 +51,29 @@ static int have_rows_in_common(struct range a, struct range b)
     return a.first < b.first + b.count && b.first < a.first + a.count;
 }
 
-static int overlap(const struct result *r, const struct attend_args *a)
+/* The most segments that write one row: some segment's first row has them. */
+static int64_t most_writers(const struct result *r,
+                            const struct attend_args *a)
 {
-    for (int64_t i = 0; i < a->n_segments; i++)
-        for (int64_t j = 0; j < i; j++)
-            if (have_rows_in_common(r->rows(&a->segments[i]),
-                                    r->rows(&a->segments[j])))
-                return 1;
-    return 0;
+    int64_t most = 0;
+
+    for (int64_t i = 0; i < a->n_segments; i++) {
+        struct range row = { r->rows(&a->segments[i]).first, 1 };
+        int64_t n = 0;
+        for (int64_t j = 0; j < a->n_segments; j++)
+            n += have_rows_in_common(row, r->rows(&a->segments[j]));
+        most = max64(most, n);
+    }
+    return most;
 }
 
-int result_open(struct result *r, const struct attend_args *a)
+int result_open(struct result *r, const struct attend_args *a,
+                int64_t writers)
 {
-    r->clear = r->store && overlap(r, a);
-    return !r->clear || r->t.dtype == DTYPE_FP32;
+    int64_t most = most_writers(r, a);
+
+    r->clear = r->store && most > 1;
+    return !r->clear || r->t.dtype == DTYPE_FP32 || most <= writers;
 }
 
 int result_stores(const struct result *r)

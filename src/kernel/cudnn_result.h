@@ -29,9 +29,10 @@ struct result {
     int store, clear;
 };
 
-/* 1; 0 if the result cannot be computed segment by segment: it would be added
- * to and is not fp32. */
-int result_open(struct result *r, const struct attend_args *a);
+/* 1; 0 if the result cannot be computed segment by segment: it is of 16 bit and
+ * more than `writers` of them would add to a row, rounding each time. */
+int result_open(struct result *r, const struct attend_args *a,
+                int64_t writers);
 /* Is a segment's part stored, not added? */
 int result_stores(const struct result *r);
 /* Can a kernel that writes whole results in `type` write there itself? */

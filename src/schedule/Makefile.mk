@@ -38,6 +38,8 @@ libschedule_a_SOURCES = \
 	%D%/pool.c \
 	%D%/print.c \
 	%D%/print.h \
+	%D%/reach.c \
+	%D%/reach.h \
 	%D%/schedule.h \
 	%D%/view.c \
 	%D%/view.h \

@@ -33,7 +33,22 @@ static void wait_for_logical(struct lowering *l, int32_t i)
                     l->exit_first[i + 1] - first);
 }
 
-/* Order in a lane goes without saying, but where a collective spans two. */
+int lower_reaches(const struct lowering *l, int32_t peer)
+{
+    return l->near && reach_has(l->near, l->s->rank, peer);
+}
+
+/* Do what they become run in one lane?  Order in that goes without saying; a
+ * collective spans two. */
+static int stay_in_order(const struct lowering *l, const struct op *before,
+                         const struct op *op)
+{
+    if (before->kind == OP_COLLECTIVE || op->kind == OP_COLLECTIVE)
+        return 0;
+    return op->peer < 0
+        || lower_reaches(l, before->peer) == lower_reaches(l, op->peer);
+}
+
 static void enter(struct lowering *l, int32_t i)
 {
     const struct op *op = &l->s->ops[i];
@@ -42,15 +57,13 @@ static void enter(struct lowering *l, int32_t i)
     l->number = i;
     l->op = op;
     l->entry.n = 0;
-    l->tail[0] = l->tail[1] = -1;
+    memset(l->tail, 0xff, sizeof l->tail);
     for (int32_t d = 0; d < op->dep_count; d++)
         wait_for_logical(l, l->s->deps[op->dep_first + d].op);
     op_lanes(op, lane);
     for (int k = 0; k < 2 && lane[k] >= 0; k++) {
         int32_t before = l->last[lane[k]];
-        if (before >= 0
-            && (op->kind == OP_COLLECTIVE
-                || l->s->ops[before].kind == OP_COLLECTIVE))
+        if (before >= 0 && !stay_in_order(l, &l->s->ops[before], op))
             wait_for_logical(l, before);
         l->last[lane[k]] = i;
     }
@@ -62,11 +75,13 @@ static void enter(struct lowering *l, int32_t i)
 
 static void leave(struct lowering *l)
 {
-    int none = l->tail[0] < 0 && l->tail[1] < 0;
+    int none = 1;
 
-    for (int k = 0; k < 2; k++)
-        if (l->tail[k] >= 0)
+    for (int k = 0; k < PARTS; k++)
+        if (l->tail[k] >= 0) {
             ARRAY_PUSH(l->exits.ops, l->exits.n, l->exits.cap, l->tail[k]);
+            none = 0;
+        }
     for (int64_t i = 0; none && i < l->entry.n; i++)
         ARRAY_PUSH(l->exits.ops, l->exits.n, l->exits.cap, l->entry.ops[i]);
     l->exit_first[l->number + 1] = l->exits.n;
@@ -85,10 +100,13 @@ struct op lower_child(const struct lowering *l, enum op_kind kind)
     return op;
 }
 
-static int is_message(const struct op *op)
+static enum part part_of(const struct op *op)
 {
-    return op->kind == OP_SEND || op->kind == OP_RECV
-           || op->kind == OP_COLLECTIVE;
+    if (op->kind == OP_SEND || op->kind == OP_COLLECTIVE)
+        return PART_SEND;
+    if (op->kind == OP_RECV)
+        return PART_RECV;
+    return op->channel && op->kind != OP_STAGE_OUT ? PART_IN : PART_OUT;
 }
 
 /* Append an op that waits for l->wait; its number. */
@@ -97,17 +115,14 @@ int32_t lower_emit(struct lowering *l, struct op op, const struct operand *o,
 {
     struct schedule *out = l->out;
     int32_t number = (int32_t)out->n_ops;
-    int lane[2];
 
-    op_lanes(&op, lane);
-    if (!is_message(&op)) {
-        int32_t *tail =
-            &l->tail[op.channel && lane[0] == LANE_STAGE_IN(op.channel)];
+    op.operands = pool_operands(out->pool, o, n);
+    if (!op_is_host(out, &op)) {
+        int32_t *tail = &l->tail[part_of(&op)];
         if (*tail < 0)
             lower_list_join(&l->wait, l->entry.ops, l->entry.n);
         *tail = number;
     }
-    op.operands = pool_operands(out->pool, o, n);
     op.dep_first = (int32_t)out->n_deps;
     op.dep_count = (int32_t)l->wait.n;
     for (int64_t i = 0; i < l->wait.n; i++) {
@@ -287,13 +302,26 @@ static void lower_message(struct lowering *l)
 
 /* ---- All ---------------------------------------------------------------- */
 
+/* Does it stay on the device? */
+static int stays(const struct lowering *l, const struct op *op)
+{
+    int64_t n;
+
+    if (op->kind == OP_SEND || op->kind == OP_RECV)
+        return lower_reaches(l, op->peer);
+    if (op->kind != OP_COLLECTIVE)
+        return 1;
+    const int32_t *ranks = pool_group_get(l->s->pool, op->peer, &n);
+    return l->near && reach_all(l->near, ranks, n);
+}
+
 static void lower_op(struct lowering *l, int32_t i)
 {
     enter(l, i);
-    if (l->op->kind == OP_SEND || l->op->kind == OP_RECV)
-        lower_message(l);
-    else if (l->op->kind != OP_COLLECTIVE)
+    if (stays(l, l->op))
         lower_emit(l, *l->op, l->operands, l->n_operands);
+    else if (l->op->kind != OP_COLLECTIVE)
+        lower_message(l);
     else if (collective_reduces(l->op->collective))
         lower_reduction(l);
     else
@@ -316,9 +344,10 @@ static void lowering_clear(struct lowering *l)
 }
 
 struct schedule *schedule_lower(const struct schedule *s,
-                                const struct lower_options *o)
+                                const struct lower_options *o,
+                                const struct reach *near)
 {
-    struct lowering l = { .s = s, .o = *o };
+    struct lowering l = { .s = s, .o = *o, .near = near };
     struct schedule *out = xmalloc(sizeof *out);
 
     *out = *s;

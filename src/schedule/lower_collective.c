@@ -25,31 +25,66 @@ static struct collective_shape shape_of(const struct lowering *l)
     return c;
 }
 
-/* Piece p of tile t, to and from all members in turn: at step k to the k-th
- * behind me, from the k-th before me. */
+/* All tiles of a slice that are not empty, in one message. */
+static void exchange_whole(struct lowering *l, enum op_kind kind, int32_t peer,
+                           const struct operand *slice, int64_t tiles)
+{
+    struct operand *o = xmalloc((size_t)tiles * sizeof *o);
+    struct op op = lower_child(l, kind);
+    int64_t n = 0;
+
+    op.peer = peer;
+    for (int64_t t = 0; t < tiles; t++)
+        if (tile_bytes(l->s, slice[t].tile))
+            o[n++] = slice[t];
+    if (n)
+        lower_emit(l, op, o, n);
+    free(o);
+}
+
+/* To and from those in reach, in the order of exchange_piece(). */
+static void exchange_near(struct lowering *l, const struct collective_shape *c)
+{
+    int gathers = l->op->collective == ALL_GATHER;
+    int64_t n = c->members;
+
+    for (int64_t k = 1; k < n; k++) {
+        int64_t to = (c->me + k) % n, from = (c->me + n - k) % n;
+        if (lower_reaches(l, c->ranks[to]))
+            exchange_whole(l, OP_SEND, c->ranks[to],
+                           c->send + (gathers ? 0 : to * c->tiles), c->tiles);
+        if (lower_reaches(l, c->ranks[from]))
+            exchange_whole(l, OP_RECV, c->ranks[from],
+                           c->recv + from * c->tiles, c->tiles);
+    }
+}
+
+/* Piece p of tile t, to and from all members out of reach in turn: at step k to
+ * the k-th behind me, from the k-th before me. */
 static void exchange_piece(struct lowering *l, const struct collective_shape *c,
                            int64_t p, int64_t t)
 {
     int gathers = l->op->collective == ALL_GATHER;
     int32_t *peers = xmalloc((size_t)c->members * sizeof *peers);
-    int64_t n = c->members;
+    int64_t n = c->members, far = 0;
 
     for (int64_t k = 1; k < n; k++)
-        peers[k - 1] = c->ranks[(c->me + k) % n];
-    if (gathers && n > 1 && p < lower_pieces(l, c->send[t].tile))
-        lower_send_piece(l, peers, n - 1,
+        if (!lower_reaches(l, c->ranks[(c->me + k) % n]))
+            peers[far++] = c->ranks[(c->me + k) % n];
+    if (gathers && far && p < lower_pieces(l, c->send[t].tile))
+        lower_send_piece(l, peers, far,
                          lower_piece(l, c->send[t].tile,
                                      lower_pieces(l, c->send[t].tile), p));
     for (int64_t k = 1; k < n; k++) {
         int64_t to = (c->me + k) % n, from = (c->me + n - k) % n;
         struct tile in = c->recv[from * c->tiles + t].tile;
-        if (!gathers) {
+        if (!gathers && !lower_reaches(l, c->ranks[to])) {
             struct tile out = c->send[to * c->tiles + t].tile;
             if (p < lower_pieces(l, out))
                 lower_send_piece(l, &c->ranks[to], 1,
                                  lower_piece(l, out, lower_pieces(l, out), p));
         }
-        if (p < lower_pieces(l, in))
+        if (!lower_reaches(l, c->ranks[from]) && p < lower_pieces(l, in))
             lower_recv_piece(l, c->ranks[from],
                              lower_piece(l, in, lower_pieces(l, in), p));
     }
@@ -94,6 +129,8 @@ static void sum_slices(struct lowering *l, struct tile result,
                 o[1 + k] = (struct operand){
                     lower_rows(l, slices[i + k], first, count), ACCESS_READ
                 };
+            if (l->tail[PART_RECV] >= 0)        /* from those in reach */
+                lower_list_add(&l->wait, l->tail[PART_RECV]);
             lower_emit(l, lower_child(l, OP_SUM), o, 1 + n);
         }
     }
@@ -124,6 +161,7 @@ void lower_exchange(struct lowering *l)
 
     for (int64_t i = 0; i < l->n_operands; i++)
         most = max64(most, lower_pieces(l, l->operands[i].tile));
+    exchange_near(l, &c);
     for (int64_t p = 0; p < most; p++)
         for (int64_t t = 0; t < c.tiles; t++)
             exchange_piece(l, &c, p, t);

@@ -19,6 +19,10 @@ struct slot {
 
 enum way { WAY_OUT, WAY_IN, WAY_RECORDS };
 
+/* Parts of a logical op that are of the device, by where they run: what is
+ * staged out, or computes; what is staged in; messages. */
+enum part { PART_OUT, PART_IN, PART_SEND, PART_RECV, PARTS };
+
 /* Those of one channel, way and shape, taken in turn. */
 struct ring {
     enum way way;
@@ -31,6 +35,7 @@ struct ring {
 struct lowering {
     const struct schedule *s;
     struct lower_options o;
+    const struct reach *near;
     struct schedule *out;
     int64_t buffers_cap, ops_cap, deps_cap, n_parents, parents_cap;
     int64_t n_rings, rings_cap;
@@ -46,7 +51,7 @@ struct lowering {
     int64_t n_operands;
     struct list entry;          /* what its part on the device waits for */
     struct list wait;           /* what its next op waits for */
-    int32_t tail[2];            /* its last op but of stage-in; of that lane */
+    int32_t tail[PARTS];        /* its last op of the device; -1: none */
 };
 
 /* ---- lower.c ------------------------------------------------------------ */
@@ -79,6 +84,9 @@ struct slot *lower_take_slot(struct lowering *l, enum way way, struct tile t,
 /* As much of it as the tile takes. */
 struct tile lower_slot_tile(const struct lowering *l, const struct slot *slot,
                             struct tile t);
+
+/* Does `peer` reach this rank's memory? */
+int lower_reaches(const struct lowering *l, int32_t peer);
 
 /* A piece by way of the host, staged once for all n peers. */
 void lower_send_piece(struct lowering *l, const int32_t *peers, int64_t n,

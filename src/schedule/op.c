@@ -93,6 +93,21 @@ void op_lanes(const struct op *op, int lane[2])
         lane[1] = LANE_RECV(op->channel);
 }
 
+static int is_message(const struct op *op)
+{
+    return op->kind == OP_SEND || op->kind == OP_RECV
+        || op->kind == OP_COLLECTIVE;
+}
+
+int op_is_host(const struct schedule *s, const struct op *op)
+{
+    int64_t n;
+    const struct operand *o = pool_operands_get(s->pool, op->operands, &n);
+
+    return is_message(op) && n
+        && s->buffers[o[0].tile.buffer].role == ROLE_STAGING;
+}
+
 int op_has_numbers(const struct op *op)
 {
     return op->kind == OP_STATE_SCAN

@@ -379,6 +379,10 @@ int64_t all_reduce_bytes(int64_t members, int64_t bytes);
 /* Lanes that an op holds: one, or two for a collective (then lane[1] >= 0). */
 void op_lanes(const struct op *op, int lane[2]);
 
+/* A message of a lowered schedule that leaves from the host's memory, or
+ * arrives in it; the other messages are of the device. */
+int op_is_host(const struct schedule *s, const struct op *op);
+
 /* "forward.step2.kv.send": the name under which an op is traced. */
 void op_name(const struct schedule *s, const struct op *op, char *text,
              size_t size);
