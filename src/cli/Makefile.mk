@@ -57,6 +57,9 @@ libcli_a_SOURCES = \
 	%D%/validate_collectives.c \
 	%D%/validate_cover.c \
 	%D%/validate_links.c \
+	%D%/validate_report.c \
+	%D%/validate_rows.c \
+	%D%/validate_scores.c \
 	%D%/what_axes.c \
 	%D%/what_if.c \
 	%D%/what_if.h \

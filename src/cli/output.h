@@ -13,8 +13,8 @@
 int output_check(const char *path, const char *const *taken, int n,
                  struct error *e);
 
-/* A text file that is there whole or not at all: into file, NULL if it cannot be
- * opened; output_finish() gives it its name, unless `failed`, and closes it. 0,
+/* A text file that is there whole or not at all: into file, NULL if it cannot
+ * be opened; output_finish() gives it its name, unless `failed`, and closes it. 0,
  * or -1 and *e. */
 struct output {
     const char *path;           /* borrowed */

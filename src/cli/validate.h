@@ -109,6 +109,15 @@ struct coverages {
 void attention_coverage(const struct attention_cases *s,
                         struct coverages *out);
 
+/* Reads scenarios/validation/attention.csv, already in memory; cases of one row
+ * are left out (validate_rows.c). */
+int attention_rows(struct attention_cases *s, const char *path, char *text,
+                   struct error *e);
+/* Are its links those of another box? */
+int box_stands_in(const char *box);
+
+/* ---- Scores (validate_scores.c) ------------------------------------------ */
+
 /* Time lost by the choice: its measured time / the best's - 1. */
 double case_regret(const struct attention_case *c, int column);
 /* Of a case's rows, median of |predicted / measured - 1|. */
@@ -123,6 +132,26 @@ int case_missed(const struct attention_case *c, int column);
 void case_explain(const struct attention_cases *s,
                   const struct attention_case *c, char *text, size_t size);
 
+/* Median over all machines' rows. */
+double collectives_error(const struct collective_scores *s, int column);
+
+/* Of all cases together. */
+struct summary {
+    int64_t cases, clear, right;        /* top two differ by more than 10 %;
+                                           of these the best was chosen */
+    int64_t pairs, ordered;     /* rows of a case more than 10 % apart */
+    double regret, worst, error;        /* medians; worst regret */
+};
+/* Of one box, or of all (NULL). */
+struct summary attention_summary(const struct attention_cases *cases,
+                                 const char *box, int column);
+
+/* ---- What is printed (validate_report.c) --------------------------------- */
+
+void validate_text(const struct collective_scores *c,
+                   const struct attention_cases *a);
+void validate_json(const struct collective_scores *c,
+                   const struct attention_cases *a);
 /* The profiles of code bases, a line each. */
 void print_profiles(FILE *out);
 
