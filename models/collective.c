@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Collectives as one library call: by the machine's table, or by constants;
- * else they go by messages (messages.c). */
+ * Collectives as one: by the machine's table, or by constants; else they go by
+ * messages (messages.c). */
 #include <config.h>
 
 #include "models/internal.h"
@@ -23,10 +23,12 @@ static enum collective_kind kind_of(enum collective what)
         return OF_ALL_TO_ALL;
     case ALL_REDUCE_MAX:
     case ALL_REDUCE_SUM:
-    case ALL_REDUCE_MERGE:
         return OF_ALL_REDUCE;
-    case COLLECTIVE_NONE:
+    case ALL_REDUCE_MERGE:
+        return OF_MERGE;
     case EXCLUSIVE_SCAN:
+        return OF_SCAN;
+    case COLLECTIVE_NONE:
     case COLLECTIVES:
         break;
     }
@@ -38,10 +40,9 @@ static enum collective_kind kind_of(enum collective what)
 static int64_t payload(const struct simulation *sim,
                        const struct collective_op *x)
 {
-    int64_t P = x->c.members, most = 0;
-    int twice = kind_of(x->op.collective) == OF_ALL_REDUCE;
+    int64_t most = 0;
 
-    for (int64_t i = 0; i < P; i++) {
+    for (int64_t i = 0; i < x->c.members; i++) {
         struct collective_op member;
         int32_t own;
         struct rank *p = collective_member(sim, x, i, &own);
@@ -50,35 +51,25 @@ static int64_t payload(const struct simulation *sim,
         sim_collective(sim, p, own, &member);
         most = max64(most, op_work(&member.s, &member.op).sent_bytes);
     }
-    return most * P / ((P - 1) * (twice ? 2 : 1));
+    return collective_payload(kind_of(x->op.collective), x->c.members, most);
 }
 
-/* Slots of the members into slots[]; how many hosts they are on, 0 where some
- * are no GPUs. */
-static int64_t hosts_of(const struct simulation *sim,
-                        const struct collective_op *x, int32_t *slots)
+/* Of GPUs, over NVLink or within a host; who shares links with other groups
+ * goes by messages, unless so many groups were measured. */
+static int is_call(const struct machine *m, const struct known_group *g,
+                   int64_t ranks)
 {
-    const struct graph *g = sim->m->graph;
-    int64_t hosts = 0;
-    int32_t before = -1;
-
-    for (int64_t i = 0; i < x->c.members; i++) {
-        slots[i] = sim_place_of(sim, x->c.ranks[i]);
-        if (!g)
-            continue;
-        const struct vertex *v = &g->vertices[g->slots[slots[i]]];
-        if (v->kind != VERTEX_GPU)
-            return 0;
-        hosts += v->host != before;
-        before = v->host;
-    }
-    return g ? hosts : 1;
+    if (!m->graph || g->group.cores)
+        return 1;
+    return g->group.hosts > 0 && g->path.class != CLASS_SELF
+        && (g->path.class == CLASS_NVLINK
+            || (g->group.ranks == ranks && g->path.class < CLASS_LEAF));
 }
 
 /* Remembered by group and kind. */
-static const struct collective_group *group_of(struct simulation *sim,
-                                               const struct collective_op *x,
-                                               enum collective_kind kind)
+static const struct known_group *group_of(struct simulation *sim,
+                                          const struct collective_op *x,
+                                          enum collective_kind kind)
 {
     int64_t at = (int64_t)x->op.peer * COLLECTIVE_KINDS + (int64_t)kind;
     int64_t n = (int64_t)(x->op.peer + 1) * COLLECTIVE_KINDS;
@@ -89,47 +80,40 @@ static const struct collective_group *group_of(struct simulation *sim,
                * sizeof *sim->groups);
         sim->n_groups = n;
     }
-    struct collective_group *g = &sim->groups[at];
+    struct known_group *g = &sim->groups[at];
     if (g->known)
         return g;
     int32_t *slots = xcalloc((size_t)x->c.members, sizeof *slots);
     g->known = 1;
-    g->hosts = hosts_of(sim, x, slots);
-    if (sim->m->graph && g->hosts > 0)
+    for (int64_t i = 0; i < x->c.members; i++)
+        slots[i] = sim_place_of(sim, x->c.ranks[i]);
+    int whole = !links_derated(sim->links, slots, x->c.members);
+    if (sim->m->graph)
         collective_path(sim->m, slots, x->c.members, kind, &g->path);
+    int64_t groups = sim->shared_places || sim->ranks % x->c.members ? 0
+        : sim->ranks / x->c.members;
+    collective_place(sim->m, slots, x->c.members, groups, &g->group);
+    g->calls = whole && is_call(sim->m, g, sim->ranks);
     free(slots);
     return g;
 }
 
-/* Of GPUs, over NVLink or within a host; who shares links with other groups
- * goes by messages. */
-static int is_call(const struct simulation *sim,
-                   const struct collective_group *g, int64_t members)
-{
-    if (!sim->m->graph)
-        return 1;
-    return g->hosts > 0 && g->path.class != CLASS_SELF
-        && (g->path.class == CLASS_NVLINK
-            || (members == sim->ranks && g->path.class < CLASS_LEAF));
-}
-
 static double call_seconds(const struct machine *m,
-                           const struct collective_group *g,
-                           enum collective_kind kind, int64_t members,
-                           int64_t bytes, enum collective_how *how)
+                           const struct known_group *g,
+                           enum collective_kind kind, int64_t bytes,
+                           enum collective_how *how)
 {
-    const struct collective_table *t = machine_collective(m, kind, members,
-                                                          g->hosts);
+    const struct collective_table *t = machine_collective(m, kind, &g->group);
 
     if (t) {
         *how = COLLECTIVE_TABLE;
         return collective_table_seconds(t, bytes)
             * spread_slower(m, (const double[]){ t->p10, t->p90 });
     }
-    if (!m->graph)
+    if (!m->graph || g->group.cores || kind == OF_SCAN)
         return -1;
     *how = COLLECTIVE_CONSTANTS;
-    return collective_constants(&g->path, kind, members, bytes)
+    return collective_constants(&g->path, kind, g->group.ranks, bytes)
         * spread_slower(m, constants_spread);
 }
 
@@ -139,17 +123,16 @@ double collective_seconds(struct simulation *sim,
 {
     const struct machine *m = sim->m;
     enum collective_kind kind = kind_of(x->op.collective);
-    int64_t members = x->c.members;
 
     *how = COLLECTIVE_MESSAGES;
-    if (kind == COLLECTIVE_KINDS || members < 2 || !sim->o.network->host
+    if (kind == COLLECTIVE_KINDS || x->c.members < 2 || !sim->o.network->host
         || (!m->graph && !m->n_collectives))
         return -1;
-    const struct collective_group *g = group_of(sim, x, kind);
-    if (!is_call(sim, g, members))
+    const struct known_group *g = group_of(sim, x, kind);
+    if (!g->calls)
         return -1;
     int64_t bytes = payload(sim, x);
-    double seconds = call_seconds(m, g, kind, members, bytes, how);
+    double seconds = call_seconds(m, g, kind, bytes, how);
     if (seconds >= 0 && kind == OF_ALL_TO_ALL && m->memory_bandwidth > 0)
         seconds += 2.0 * m->packs * (double)bytes / m->memory_bandwidth;
     return seconds;

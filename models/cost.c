@@ -17,9 +17,10 @@
  * own: how long those of one head are in the same cache as those of all heads
  * here.
  *
- * Other ops take their flops at the measured rate of their kind; products of
- * which the machine has none at that of a full block of attention of their
- * size, the rest as long as their bytes.
+ * Other ops take their flops at the measured rate of their kind, which a host
+ * was found to have where a call finds as little in the cache as between the
+ * other ops of a layer; products of which the machine has none at that of a full
+ * block of attention of their size, the rest as long as their bytes.
  *
  * Where all heads are computed at once, surfaces are of results stored in the
  * job's dtype: those in fp32, and those added to, take more by element. */

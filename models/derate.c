@@ -26,6 +26,12 @@ static int is_between(const struct graph *g, int64_t i, int32_t a, int32_t b)
         || (end[1] == a && (b < 0 || end[0] == b));
 }
 
+static void derate_link(struct links *l, int64_t link, double left)
+{
+    l->capacity[link] *= left;
+    l->derated[link] = 1;
+}
+
 static int64_t derate_edges(struct links *l, int32_t a, int32_t b,
                             double left)
 {
@@ -34,8 +40,8 @@ static int64_t derate_edges(struct links *l, int32_t a, int32_t b,
 
     for (int64_t i = 0; i < g->n_edges; i++)
         if (is_between(g, i, a, b)) {
-            l->capacity[2 * i] *= left;
-            l->capacity[2 * i + 1] *= left;
+            derate_link(l, 2 * i, left);
+            derate_link(l, 2 * i + 1, left);
             n++;
         }
     return n;
@@ -47,14 +53,16 @@ static void derate_place(struct links *l, int32_t place, double left)
         derate_edges(l, l->m->graph->slots[place], -1, left);
         return;
     }
-    l->capacity[place] *= left;
-    l->capacity[l->places + place] *= left;
+    derate_link(l, place, left);
+    derate_link(l, l->places + place, left);
 }
 
 void links_derate(struct links *l, const struct simulation *sim)
 {
     const struct jitter *j = sim->o.jitter;
 
+    if (j && j->n_links && !l->derated)
+        l->derated = xcalloc((size_t)l->n, 1);
     for (int64_t i = 0; j && i < j->n_links; i++) {
         const struct jitter_link *x = &j->links[i];
         l->even = 0;
@@ -64,6 +72,26 @@ void links_derate(struct links *l, const struct simulation *sim)
         else if (x->rank < sim->ranks)
             derate_place(l, sim_place_of(sim, (int32_t)x->rank), x->bandwidth);
     }
+}
+
+static int way_derated(const struct links *l, int64_t from, int64_t to)
+{
+    struct way w;
+
+    l->way(l, from, to, 1, &w);
+    for (int32_t i = 0; i < w.n; i++)
+        if (l->derated[w.links[i]])
+            return 1;
+    return 0;
+}
+
+int links_derated(const struct links *l, const int32_t *places, int64_t n)
+{
+    for (int64_t a = 0; l->derated && a < n; a++)
+        for (int64_t b = 0; b < n; b++)
+            if (way_derated(l, places[a], places[b]))
+                return 1;
+    return 0;
 }
 
 static int check_named(const struct machine *m, const struct jitter_link *x,

@@ -91,11 +91,13 @@ struct flows_of {
     double seconds;             /* s/B of the slowest, alone or sharing links */
     double busy[EDGE_TYPES];    /* s/B of the busiest link */
     double sent[ROUTE_CLASSES]; /* B/B of a rank, the mean */
-    int64_t hosts;              /* that a group is on; 0: some are no GPUs */
-    struct collective_path paths[COLLECTIVE_KINDS];     /* on one host */
+    struct collective_group group;      /* TO_ALL: the first rank's */
+    struct collective_path paths[COLLECTIVE_KINDS];     /* GPUs of one host */
 };
 /* Found once for a machine's graph and slots (forms_ways.c). */
 const struct flows_of *flows_known(struct scene *c, const struct move *m);
+/* Groups of so many members; 0: not known, or ranks share slots. */
+int64_t groups_at_once(const struct forms *f, int64_t members, int64_t slots);
 
 /* What goes on at the same time at a rank, in seconds. */
 struct load {

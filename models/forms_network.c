@@ -10,20 +10,30 @@
 
 #include <math.h>
 
-/* As models/collective.c: one library call, where the group has its links to
- * itself; -1: it goes by messages. */
+/* Without a graph. */
+static struct collective_group flat_group(const struct scene *c)
+{
+    const struct machine *m = c->f->m;
+
+    return (struct collective_group){
+        .ranks = c->members, .hosts = 1, .cores = m->shared_core,
+        .groups = groups_at_once(c->f, c->members, m->cores) };
+}
+
+/* As models/collective.c: timed as one, where the group has its links to itself
+ * or was measured; -1: it goes by messages. */
 static double library_seconds(struct scene *c, const struct move *m)
 {
     static const struct collective_path nowhere = { .class = CLASS_SELF };
     const struct machine *x = c->f->m;
     const struct flows_of *to = c->f->ways ? flows_known(c, m) : NULL;
-    const struct collective_path *path = to && to->hosts == 1
-        ? &to->paths[m->kind] : &nowhere;
+    struct collective_group group = to ? to->group : flat_group(c);
+    const struct collective_path *path = to ? &to->paths[m->kind] : &nowhere;
     double payload = m->bytes * (double)c->members, seconds = -1;
-    const struct collective_table *t = machine_collective(
-        x, m->kind, c->members, to ? to->hosts : 1);
+    const struct collective_table *t = machine_collective(x, m->kind, &group);
 
-    if (to && c->members != c->f->ranks && path->class != CLASS_NVLINK)
+    if (to && !group.cores && c->members != c->f->ranks
+        && path->class != CLASS_NVLINK)
         return -1;
     if (t)
         seconds = collective_table_seconds(t, (int64_t)payload)

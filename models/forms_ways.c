@@ -322,22 +322,23 @@ static void find_flows(struct ways *w, const struct machine *m,
     share_links(w, m, x);
 }
 
+int64_t groups_at_once(const struct forms *f, int64_t members, int64_t slots)
+{
+    return f->ranks > slots || f->ranks % members ? 0 : f->ranks / members;
+}
+
 /* Of the first rank's group: its hosts; on one, what is between its members. */
 static void find_group(const struct forms *f, struct flows_of *x)
 {
     const struct graph *g = f->ways->g;
-    int32_t *slots = xcalloc((size_t)x->members, sizeof *slots), before = -1;
-    int gpus = 1;
+    int32_t *slots = xcalloc((size_t)x->members, sizeof *slots);
 
-    for (int64_t i = 0; i < x->members; i++) {
+    for (int64_t i = 0; i < x->members; i++)
         slots[i] = (int32_t)(i * x->stride % g->n_slots);
-        const struct vertex *v = &g->vertices[g->slots[slots[i]]];
-        gpus &= v->kind == VERTEX_GPU;
-        x->hosts += v->host != before;
-        before = v->host;
-    }
-    x->hosts *= gpus;
-    for (int k = 0; x->hosts == 1 && k < COLLECTIVE_KINDS; k++)
+    collective_place(f->m, slots, x->members,
+                     groups_at_once(f, x->members, g->n_slots), &x->group);
+    int gpus = x->group.hosts == 1 && !x->group.cores;
+    for (int k = 0; gpus && k < COLLECTIVE_KINDS; k++)
         collective_path(f->m, slots, x->members, (enum collective_kind)k,
                         &x->paths[k]);
     free(slots);

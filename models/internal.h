@@ -133,10 +133,11 @@ struct port {
 
 enum { TIME_READY, TIME_START, TIME_END };
 /* What is known of a group of ranks for one kind of collective. */
-struct collective_group {
+struct known_group {
     int known;
-    int64_t hosts;              /* 0: not of GPUs */
-    struct collective_path path;
+    int calls;                  /* its collectives are timed as one */
+    struct collective_group group;
+    struct collective_path path;        /* of GPUs */
 };
 struct simulation {
     const struct machine *m;
@@ -169,7 +170,7 @@ struct simulation {
                                    ports, those whose slices are under way */
     int64_t collectives[COLLECTIVE_HOWS];
     int64_t n_groups;           /* times COLLECTIVE_KINDS */
-    struct collective_group *groups;
+    struct known_group *groups;
     double now;
     struct events events;
     struct cost_cache *costs;
@@ -284,6 +285,8 @@ double member_finish(const struct machine *m, const struct collective_op *x);
 
 /* What jitter leaves of them (derate.c). */
 void links_derate(struct links *l, const struct simulation *sim);
+/* Does that slow a way between two of these? */
+int links_derated(const struct links *l, const int32_t *places, int64_t n);
 
 /* ---- Sharing links (flow.c) --------------------------------------------- */
 

@@ -206,6 +206,7 @@ void links_destroy(struct links *l)
         free(l->kept->links);
     }
     free(l->kept);
+    free(l->derated);
     free(l->capacity);
     free(l);
 }

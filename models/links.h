@@ -31,6 +31,7 @@ struct links {
     int64_t period;             /* ports: those of place i + period, too, are
                                    i's; 0: each its own */
     double *capacity;           /* [n] B/s */
+    char *derated;              /* [n] links that jitter slows; NULL: none */
     int even;                   /* a message takes as long between any two */
     void (*way)(const struct links *l, int64_t from, int64_t to,
                 int64_t bytes, struct way *w);

@@ -243,6 +243,19 @@ static void members_push(struct simulation *sim,
     }
 }
 
+/* All together for so long, while the host's part keeps their cores busy. */
+static void members_call(struct simulation *sim, const struct start *s,
+                         const struct collective_op *all, int64_t n,
+                         double seconds)
+{
+    double end = sim->now + seconds;
+
+    for (int64_t i = 0; i < n && sim->m->shared_core; i++)
+        if (all[i].c.ranks != NULL)
+            end = fmax(end, member_charge(sim, &all[i]));
+    sim_push(sim, end, EVENT_COLLECTIVE, s->r, s->op);
+}
+
 static void members_wait(struct simulation *sim, const struct start *s,
                          const struct collective_op *all, int64_t n)
 {
@@ -268,17 +281,15 @@ static void collective_go(struct simulation *sim, const struct start *s)
     double whole = collective_seconds(sim, &x, &how);
     sim->collectives[how] += sim->ranks / sim->period * members_here(sim, &x)
         / n;
-    if (whole >= 0) {
-        sim_push(sim, sim->now + whole, EVENT_COLLECTIVE, s->r, s->op);
-        return;
-    }
     struct collective_op *all = xcalloc((size_t)n, sizeof *all);
     for (int64_t i = 0; i < n; i++) {
         struct rank *p = collective_member(sim, &x, i, &own);
         if (p)
             sim_collective(sim, p, own, &all[i]);
     }
-    if (sim->flows || (sim->m->devices && sim->o.network->host))
+    if (whole >= 0)
+        members_call(sim, s, all, n, whole);
+    else if (sim->flows || (sim->m->devices && sim->o.network->host))
         members_push(sim, all, n);
     else
         members_wait(sim, s, all, n);

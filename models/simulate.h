@@ -29,7 +29,12 @@
  *
  * A collective of GPUs of one host that shares its links with no other group
  * (all ranks, or over NVLink) is one call of a library, by the machine's table
- * for so many ranks or by constants (topo/collective.h), except with ideal.
+ * for so many ranks or by constants (topo/collective.h), except with ideal. One
+ * of CPU ranks goes by a table that was measured in a group like it: as many
+ * members on as many hosts, as far apart, as many groups at once, each rank on a
+ * core of its own; meanwhile the host's part of its messages is charged as
+ * otherwise. What other channels send at the same time does not slow it.  Links
+ * that jitter slows are in no table: then it goes by messages.
  * Any other collective of P members is P - 1 rounds of pairwise messages, round i
  * sending to the member i places on and receiving from the one i places back:
  * the sum over rounds of the message of the larger of the two, the slowest

@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HOST_KV_HEADS = 2 };     /* of the layer whose first group is attended */
+enum { HOST_KV_HEADS = 2 };     /* of a layer, at least */
 
 struct block_bench {
     const struct kernel_backend *kernel;
     const struct device *device;
     int backward;
+    int64_t groups, group;      /* of a host's layer that take turns; now */
     enum bench_results results;
     struct bench_shape shape;
     struct attend_args args;
@@ -88,13 +89,16 @@ struct block_bench *block_bench_create(const struct calibration *c,
 {
     struct block_bench *b = xcalloc(1, sizeof *b);
     int64_t D = shape->head_dim, group = shape->group;
-    int64_t Hk = on_host(c) ? HOST_KV_HEADS : shape->heads / group;
+    int64_t Hk = shape->heads / group;
+    if (on_host(c))
+        Hk = max64(HOST_KV_HEADS, Hk);
     int64_t H = Hk * group, used = on_host(c) ? 1 : Hk;
     enum dtype in = shape->dtype, out = on_host(c) ? DTYPE_FP32 : in;
 
     b->kernel = c->kernel;
     b->device = c->device;
     b->shape = *shape;
+    b->groups = on_host(c) && shape->heads ? Hk : 1;
     b->args = (struct attend_args){
         .q = make_tensor(b, in, rows, H, used * group, D, 1),
         .k = make_tensor(b, in, keys, Hk, used, D, 2),
@@ -112,13 +116,36 @@ struct block_bench *block_bench_create(const struct calibration *c,
     return b;
 }
 
+enum { BLOCK_TENSORS = 10 };
+
+static void tensors_of(struct block_bench *b, struct tensor *t[BLOCK_TENSORS])
+{
+    struct attend_args *a = &b->args;
+    struct tensor *all[] = { &a->q, &a->k, &a->v, &a->o, &a->lse, &a->d_o,
+                             &a->delta, &a->dq, &a->dk, &a->dv };
+
+    memcpy(t, all, sizeof all);
+}
+
+/* The heads of a group lie together in a row. */
+static void choose_group(struct block_bench *b, int64_t group)
+{
+    struct tensor *t[BLOCK_TENSORS];
+
+    tensors_of(b, t);
+    for (int i = 0; i < BLOCK_TENSORS; i++)
+        t[i]->data = (char *)t[i]->data + (group - b->group) * t[i]->heads
+            * t[i]->width * (int64_t)dtype_size(t[i]->dtype);
+    b->group = group;
+}
+
 void block_bench_destroy(struct block_bench *b)
 {
-    struct tensor *t[] = { &b->args.q, &b->args.k, &b->args.v, &b->args.o,
-                           &b->args.lse, &b->args.d_o, &b->args.delta,
-                           &b->args.dq, &b->args.dk, &b->args.dv };
+    struct tensor *t[BLOCK_TENSORS];
 
-    for (size_t i = 0; i < sizeof t / sizeof *t; i++)
+    choose_group(b, 0);
+    tensors_of(b, t);
+    for (int i = 0; i < BLOCK_TENSORS; i++)
         b->device->free(t[i]->data);
     free(b);
 }
@@ -155,7 +182,6 @@ void block_bench_shape(struct block_bench *b, enum block_kind kind,
                        int backward, int64_t q, int64_t k)
 {
     struct attend_args *a = &b->args;
-
     int64_t low = kind == BLOCK_CAUSAL ? 0 : kind == BLOCK_CORNER ? q - k
         : BAND_LOW;
 
@@ -163,7 +189,9 @@ void block_bench_shape(struct block_bench *b, enum block_kind kind,
     a->q.rows = a->o.rows = a->lse.rows = a->d_o.rows = q;
     a->delta.rows = a->dq.rows = q;
     a->k.rows = a->v.rows = a->dk.rows = a->dv.rows = k;
-    /* Backward needs this block's own lse; forward then merges into it. */
+    /* Backward needs this block's own lse; forward then merges into it.  Other
+     * groups have that of some block, which is as finite. */
+    choose_group(b, 0);
     a->store = 1;
     b->kernel->attend(a);
     b->kernel->delta(a->o, a->d_o, a->delta);
@@ -184,6 +212,8 @@ void block_bench_call(void *bench)
         b->kernel->attend_backward(&b->args);
     else
         b->kernel->attend(&b->args);
+    if (b->groups > 1)
+        choose_group(b, (b->group + 1) % b->groups);
 }
 
 int64_t block_bench_heads(const struct block_bench *b)

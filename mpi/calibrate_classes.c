@@ -350,5 +350,6 @@ void calibrate_classes(const struct calibration *c)
         calibrate_link_report(c, "", &m->link);
     }
     make_tree(c, &w);
+    calibrate_collectives(c, &w);
     ways_clear(&w);
 }

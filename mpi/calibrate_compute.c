@@ -117,11 +117,11 @@ static struct wanted wanted(const struct calibration *c)
     static const enum dtype dtypes[] = { DTYPE_FP32, DTYPE_BF16 };
     static const int64_t dims[][2] = { { 64, 128 }, { 128, 64 } };
     static const int64_t groups[][2] = { { 1, 4 }, { 4, 1 } };
-    static const int64_t heads[] = { 32, 16, 8, 4 };
+    static const int64_t heads[] = { 32, 16, 8, 4 }, host_heads[] = { 8 };
     const struct calibrate_request *r = c->request;
     int device = !on_host(c);
-    struct wanted w = { &dtypes[device], dims[device], groups[device], heads,
-                        1, 2, 2, device ? 4 : 1 };
+    struct wanted w = { &dtypes[device], dims[device], groups[device],
+                        device ? heads : host_heads, 1, 2, 2, device ? 4 : 1 };
 
     if (r->n_dtypes)
         w.dtypes = r->dtypes, w.n_dtypes = r->n_dtypes;

@@ -7,6 +7,7 @@
 #include "mpi/calibrate.h"
 #include "mpi/execute.h"
 #include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/machine.h"
 
 struct calibration {
@@ -47,8 +48,9 @@ void say(const struct calibration *c, const char *fmt, ...)
 
 /* ---- One block (calibrate_block.c) -------------------------------------- */
 
-/* What is measured at once: on the host the first of two head groups of a
- * layer, on a device all of `heads`. */
+/* What a call is of: on a device all of `heads`, on the host one group of a
+ * layer's heads; the next call then of the next one, as an op does, whose data
+ * are cold and far apart; 0: always of the first one of two. */
 struct bench_shape {
     enum dtype dtype;
     int64_t head_dim, group, heads;
@@ -129,6 +131,31 @@ static inline enum route_class ways_class(const struct ways *w, int a, int b)
  * where the class has one that pairs share.  Returns their number. */
 int ways_pairs(const struct ways *w, enum route_class class, int most,
                int (*pairs)[2]);
+
+/* ---- Collectives (calibrate_collectives.c) -------------------------------- */
+
+/* Collective: tables of every kind that schedules have, of all ranks, and of
+ * groups of every size that divides them, ranks beside each other or as far
+ * apart as can be; 1, 2, 4, ... groups at once. */
+void calibrate_collectives(const struct calibration *c, const struct ways *w);
+
+/* A collective of a kind, in a schedule of its own: a member's part of each
+ * tensor is [rows, heads, 64] fp32 (calibrate_kinds.c). */
+struct bench_part {
+    struct pool *pool;
+    const struct job *job;
+    const int32_t *ranks;       /* [members] 0, 1, ... */
+    int32_t members, me;
+    int64_t rows, heads;
+};
+struct bench_kind {
+    enum collective_kind kind;
+    void (*add)(struct schedule *s, const struct bench_part *c);
+};
+/* Of a kind one behind the other; add NULL last. */
+extern const struct bench_kind bench_kinds[];
+struct schedule *bench_schedule(const struct bench_kind *kind,
+                                const struct bench_part *c);
 
 /* ---- Devices (calibrate_device.c, calibrate_copies.c, calibrate_push.c) -- */
 

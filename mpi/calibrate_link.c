@@ -129,21 +129,28 @@ static double call_seconds(const struct calibration *c, char *out, char *in,
 struct exchange {
     const struct calibration *c;
     int peer, bytes, left[2];   /* to send, to receive */
-    char *data[2];
+    char *data[2];              /* LARGEST bytes each, of which messages take
+                                   one part after the other: like those of a
+                                   run, what moves is in no cache */
+    int64_t at[2];
     MPI_Request r[2];
     int64_t moved;              /* bytes, both ways */
 };
 
 static void exchange_next(struct exchange *x, int way)
 {
+    char *data = x->data[way] + x->at[way];
+
+    x->r[way] = MPI_REQUEST_NULL;
     if (x->left[way]-- <= 0)
-        x->r[way] = MPI_REQUEST_NULL;
-    else if (way == 0)
-        MPI_Isend(x->data[0], x->bytes, MPI_BYTE, x->peer, TAG, x->c->comm,
+        return;
+    if (way == 0)
+        MPI_Isend(data, x->bytes, MPI_BYTE, x->peer, TAG, x->c->comm,
                   &x->r[0]);
     else
-        MPI_Irecv(x->data[1], x->bytes, MPI_BYTE, x->peer, TAG, x->c->comm,
+        MPI_Irecv(data, x->bytes, MPI_BYTE, x->peer, TAG, x->c->comm,
                   &x->r[1]);
+    x->at[way] = (x->at[way] + x->bytes) % LARGEST;
 }
 
 static void exchange_poll(void *arg)

@@ -118,18 +118,24 @@ static void measure_results(const struct calibration *c, struct block_bench *b,
 }
 
 /* Rows of a decode step; keys up to 64 MiB of K and V of a host, 1 GiB of a
- * device, each 8 or 4 times the one before. */
+ * device, and down from there in steps of 2, where caches end, or more. */
 static struct surface measure_few(const struct calibration *c,
                                   const struct bench_shape *shape)
 {
     static const int64_t rows[] = { 1, 4, 16 };
+    static const int shifts[] = { 10, 8, 6, 4, 3, 2, 1, 0 };
+    static const int quick[] = { 9, 6, 3, 0 };
     enum { ROWS = sizeof rows / sizeof *rows };
     struct bench_shape one = *shape;
     int64_t key = 2 * shape->head_dim * (int64_t)dtype_size(shape->dtype);
     int64_t bytes = 64 << 20;
-    int step = c->request->quick ? 3 : 2, n = c->request->quick ? 4 : 6;
+    const int *shift = c->request->quick ? quick : shifts;
+    int n = c->request->quick ? sizeof quick / sizeof *quick
+        : sizeof shifts / sizeof *shifts;
 
-    if (!on_host(c)) {
+    if (on_host(c)) {
+        one.heads = 0;          /* its keys stand for those of all heads */
+    } else {
         bytes = 1 << 30;
         key *= shape->heads / shape->group;
     }
@@ -138,7 +144,7 @@ static struct surface measure_few(const struct calibration *c,
     struct surface s = block_bench_surface(b, BLOCK_FEW, 0);
     for (int i = 0; i < ROWS * n; i++) {
         struct surface_point p = {
-            rows[i / n], max64(1, most >> step * (n - 1 - i % n)), 0
+            rows[i / n], max64(1, most >> shift[i % n]), 0
         };
         p.seconds = time_block(c, b, BLOCK_FEW, 0, p.q, p.k);
         ARRAY_PUSH(s.points, s.n, cap, p);

@@ -6,7 +6,8 @@
 
 #include "mpi/pipeline_ipc.h"
 
-/* How many messages from or to `peer` come before op i on its channel. */
+/* How many messages of this mover come before op i on its channel, from or to
+ * the same rank. */
 static int64_t messages_before(const struct schedule *s, int64_t i)
 {
     const struct op *op = &s->ops[i];
@@ -14,7 +15,7 @@ static int64_t messages_before(const struct schedule *s, int64_t i)
 
     for (int64_t j = 0; j < i; j++)
         n += s->ops[j].kind == op->kind && s->ops[j].channel == op->channel
-            && s->ops[j].peer == op->peer;
+            && s->ops[j].peer == op->peer && !op_is_host(s, &s->ops[j]);
     return n;
 }
 
@@ -28,7 +29,8 @@ static int follows_message(const struct schedule *s, int64_t i, int channel,
         int32_t k = s->deps[op->dep_first + d].op;
         const struct op *before = &s->ops[k];
         if (before->kind == OP_RECV && before->channel == channel
-            && before->peer == peer && messages_before(s, k) >= n)
+            && before->peer == peer && !op_is_host(s, before)
+            && messages_before(s, k) >= n)
             return 1;
     }
     return 0;
@@ -44,7 +46,8 @@ static int one_sender(const struct schedule *s, int64_t r)
     for (int64_t i = 0; i < r; i++) {
         op_lanes(&s->ops[i], other);
         if ((other[0] == lane[0] || other[1] == lane[0])
-            && (s->ops[i].kind != OP_RECV || s->ops[i].peer != op->peer))
+            && (s->ops[i].kind != OP_RECV || s->ops[i].peer != op->peer
+                || op_is_host(s, &s->ops[i])))
             return 0;
     }
     return 1;
@@ -62,6 +65,7 @@ static int is_known(const struct schedule *sender, int64_t i,
         int32_t k = receiver->deps[op->dep_first + d].op;
         const struct op *before = &receiver->ops[k];
         if (before->kind != OP_SEND || before->peer != sender->rank
+            || op_is_host(receiver, before)
             || !follows_message(sender, i, before->channel, receiver->rank,
                                 messages_before(receiver, k)))
             return 0;
@@ -74,7 +78,8 @@ void pipeline_find_known(const struct schedule *sender,
 {
     for (int64_t i = 0; i < sender->n_ops; i++) {
         const struct op *op = &sender->ops[i];
-        if (op->kind != OP_SEND || op->peer != receiver->rank)
+        if (op->kind != OP_SEND || op->peer != receiver->rank
+            || op_is_host(sender, op))
             continue;
         int32_t r = pipeline_nth_recv(receiver, op->channel, sender->rank,
                                       messages_before(sender, i));

@@ -281,7 +281,7 @@ int ipc_open(struct pipeline *p, struct plan *plan, struct error *e)
         y->fresh = find_fresh(&y->memory);
     }
     for (int r = 0; r < p->ranks; r++) {
-        if (r == p->rank)
+        if (r == p->rank || !is_near(p, r))
             continue;
         const struct schedule *other = x->peers[r].memory.schedule;
         pipeline_find_known(p->s, other, x->peers[r].fresh);

@@ -17,11 +17,11 @@ judge() {
     fi
 }
 
-echo 1..8
+echo 1..11
 timeout -k 5 300 $MPIEXEC -n 2 "$SPAR" calibrate --quick --head-dims 8 \
     --groups 1 -o "$file" > "$temporary/out" 2> "$temporary/said"
 judge $? "two ranks calibrate"
-[ "$(grep -c '{op: ' "$file")" -eq 16 ] && grep -q '^  segments:' "$file" \
+[ "$(grep -c '{op: .* kernel: ' "$file")" -eq 16 ] && grep -q '^  segments:' "$file" \
     && grep -q '^versions: ".*hwloc' "$file" \
     && [ "$(ls "$temporary/new")" = local.yaml ]
 judge $? "five surfaces, eleven rates, a link, versions, no other file"
@@ -31,11 +31,28 @@ grep -q '^  - class: ' "$file" && grep -q 'pairs: 1, both_ways: true' "$file" \
     && grep -q '(slot 1)' "$temporary/out"
 judge $? "links by what ranks have between them, and the tree of the machine"
 
+[ "$(grep 'ranks: 2, hosts: 1, host: "..*", versions: "spar' "$file" \
+    | grep -o '{op: [a-z_]*,' | sort -u | wc -l)" -eq 6 ] \
+    && [ "$(grep -c 'class: .*, groups: 1,' "$file")" -eq 6 ]
+judge $? "six tables of collectives, with host, versions and group"
+
+# What others measured is not put beside it.
+printf '# OSU MPI All-to-All Latency Test v7.0\n1024 2.50\n2048 3.00\n' \
+    > "$temporary/osu"
+"$SPAR" import "$temporary/osu" --ranks 2 --host other --machine "$file" \
+    > "$temporary/out" 2> "$temporary/said"
+[ $? -eq 2 ] && grep -q 'not mixed' "$temporary/said"
+judge $? "imported tables are not mixed with these"
+
 SPAR_LOCAL=$file "$SPAR" sim "$srcdir/scenarios/quickstart.yaml" \
     --set machine=local -o "$temporary/sim.h5" --format json \
     > "$temporary/out" 2> "$temporary/said" \
     && [ "$(grep -c '"predicted_s": [0-9]*\.*[0-9]*[1-9]' "$temporary/out")" -eq 3 ]
 judge $? "three strategies predicted"
+[ "$(tr -d ' \n' < "$temporary/out" | grep -o \
+    '"collectives":{"table":[1-9][0-9]*,"constants":0,"messages":0}' \
+    | wc -l)" -eq 2 ]
+judge $? "of two of them all collectives by these tables"
 
 cp "$file" "$temporary/before"
 timeout -k 5 60 $MPIEXEC -n 2 "$SPAR" calibrate --quick --kernel abacus \

@@ -4,6 +4,7 @@
 #include <config.h>
 
 #include "topo/cluster.h"
+#include "topo/collective.h"
 #include "topo/machine.h"
 
 #include <math.h>
@@ -97,6 +98,11 @@ static void chooses_surface(void **state)
     assert_near(SECONDS("cpu", DTYPE_FP32, 64, 4), 2, 0);
     assert_near(SECONDS("cpu", DTYPE_BF16, 128, 8), 3, 0);
     assert_near(SECONDS("cpu", DTYPE_FP32, 256, 1), 6, 1e-12);
+    p[2].seconds = 1.5;         /* a line in the head size */
+    assert_near(SECONDS("cpu", DTYPE_FP32, 32, 1), 0.75, 1e-12);
+    assert_near(SECONDS("cpu", DTYPE_FP32, 96, 1), 1.25, 1e-12);
+    assert_near(SECONDS("cpu", DTYPE_FP32, 256, 1), 2.5, 1e-12);
+    p[2].seconds = 3;
     assert_near(SECONDS("cuda", DTYPE_FP32, 64, 1), 2, 1e-12);
     assert_near(SECONDS("auto", DTYPE_FP32, 64, 1), 1, 0);
     assert_near(SECONDS("none", DTYPE_FP32, 64, 1), 0, 0);
@@ -206,6 +212,35 @@ static void rates_interpolate(void **state)
                 1e-12);
     assert_true(machine_rate(&m, "scores", "cpu", &fp32, 64) == 0);
     assert_true(machine_rate(&m, "state", "cuda", &fp32, 64) == 0);
+}
+
+/* Seconds of a flop 1e-11 + 6.4e-10 (1/D + 1/E) / 2: exact at, between and beyond
+ * the head sizes measured; never less for a smaller head. */
+static void rates_of_head_sizes(void **state)
+{
+    struct rate_point p[] = { { 64, 5e10 }, { 64, 1e11 / 1.5 }, { 64, 1e10 } };
+    struct rate r[] = {
+        { "state", "cpu", DTYPE_FP32, 64, 64, 1, &p[0], 0 },
+        { "state", "cpu", DTYPE_FP32, 128, 128, 1, &p[1], 0 },
+        { "state", "cpu", DTYPE_BF16, 32, 32, 1, &p[2], 0 },
+    };
+    struct machine m = { .n_rates = 3, .rates = r };
+
+    (void)state;
+#define RATE_OF(D, E) \
+    machine_rate(&m, "state", "cpu", \
+                 &(struct block_shape){ DTYPE_FP32, D, E, 1, 1 }, 64)
+    assert_near(RATE_OF(64, 64), 5e10, 0);
+    assert_near(RATE_OF(128, 128), 1e11 / 1.5, 0);
+    assert_near(RATE_OF(32, 32), 1e11 / 3, 1e-12);
+    assert_near(RATE_OF(64, 128), 1e11 / 1.75, 1e-12);
+    assert_near(RATE_OF(128, 64), 1e11 / 1.75, 1e-12);
+    assert_near(RATE_OF(256, 256), 1e11 / 1.25, 1e-12);
+    p[1].flops = 4e10;
+    assert_near(RATE_OF(32, 32), 5e10, 1e-12);
+    p[1].flops = 2e11;          /* nothing but rows: as many a second */
+    assert_near(RATE_OF(32, 32), 2.5e10, 1e-12);
+#undef RATE_OF
 }
 
 /* ---- Copies ------------------------------------------------------------- */
@@ -376,7 +411,9 @@ static void round_trip_cluster(void **state)
         "size: [3, 2]}}\nclasses: [{class: leaf, overhead: 1 us, segments: "
         "[{latency: 2 us, bandwidth: 1e9}, {from: 64, bandwidth: 2e9}]}]\n"
         "contention: [{class: leaf, pairs: 2, bandwidth: 1.5e9}, {class: "
-        "leaf, both_ways: true, bandwidth: 1e9}]\n";
+        "leaf, both_ways: true, bandwidth: 1e9}]\ncollectives: [{op: merge, "
+        "ranks: 4, hosts: 2, class: leaf, groups: 3, segments: [{latency: 5 "
+        "us, bandwidth: 1e9}]}]\n";
     struct error e;
 
     (void)state;
@@ -403,6 +440,10 @@ static void round_trip_cluster(void **state)
             assert_int_equal(back->n_contention, 2);
             assert_int_equal(back->contention[0].pairs, 2);
             assert_int_equal(back->contention[1].both, 1);
+            const struct collective_table *t = back->collectives;
+            assert_int_equal(t->kind, OF_MERGE);
+            assert_int_equal(t->group.class, CLASS_LEAF);
+            assert_true(t->group.cores && t->group.groups == 3);
         }
         machine_destroy(back);
         machine_destroy(m);
@@ -444,6 +485,14 @@ static const struct { const char *text, *error; } bad[] = {
       "contention.0: a bandwidth of 0" },
     { "name: a\ncores: 1\ncontention: [{class: numa, pairs: 0}]\n",
       "contention.0.pairs" },
+    { "name: a\ncores: 1\ncollectives: [{op: merge, ranks: 2, class: numa}]\n",
+      "collectives.0.groups: missing" },
+    { "name: a\ncores: 1\ncollectives: [{op: merge, ranks: 2, groups: 1}]\n",
+      "collectives.0.class: missing" },
+    { "name: a\ncores: 1\ncollectives: [{op: merge, ranks: 2, groups: 1, "
+      "class: moon}]\n", "collectives.0.class: \"moon\" is not one of" },
+    { "name: a\ncores: 1\ncollectives: [{op: merge, ranks: 2, groups: 0, "
+      "class: numa}]\n", "collectives.0.groups" },
     { "name: a\ncores: 1\nsurfaces: [{}]\n", "surfaces.0.op: missing" },
     { SURFACE "points: []}\n", "surfaces.0.points" },
     { SURFACE "points: [[1, 1]]}\n", "surfaces.0.points.0: needs [rows" },
@@ -543,6 +592,7 @@ int main(void)
         cmocka_unit_test(monotone),
         cmocka_unit_test(chooses_surface), cmocka_unit_test(fits_segments),
         cmocka_unit_test(cross_validates), cmocka_unit_test(rates_interpolate),
+        cmocka_unit_test(rates_of_head_sizes),
         cmocka_unit_test(copies_interpolate), cmocka_unit_test(chooses_heads),
         cmocka_unit_test(round_trip), cmocka_unit_test(round_trip_device),
         cmocka_unit_test(round_trip_cluster),

@@ -12,6 +12,7 @@
 const char *const collective_words[] = {
     [OF_ALL_GATHER] = "all_gather", [OF_REDUCE_SCATTER] = "reduce_scatter",
     [OF_ALL_TO_ALL] = "all_to_all", [OF_ALL_REDUCE] = "all_reduce",
+    [OF_MERGE] = "merge", [OF_SCAN] = "exclusive_scan",
     [OF_SEND_RECV] = "send_recv", [COLLECTIVE_KINDS] = NULL
 };
 const char *const collective_hows[] = {
@@ -97,17 +98,39 @@ void collective_fit(struct collective_table *t, const struct link_point *p,
     round_off(t);
 }
 
-const struct collective_table *machine_collective(const struct machine *m,
-                                                  enum collective_kind kind,
-                                                  int64_t ranks,
-                                                  int64_t hosts)
+static int is_of(const struct machine *m, const struct collective_group *t,
+                 const struct collective_group *g)
+{
+    if (t->ranks != g->ranks)
+        return 0;
+    if (!t->cores)
+        return t->hosts == g->hosts && (!g->cores || !m->graph);
+    if (!g->cores || t->groups != g->groups)
+        return 0;
+    return m->graph ? t->hosts == g->hosts && t->class == g->class
+        : t->ranks == m->measured_ranks;
+}
+
+const struct collective_table *machine_collective(
+    const struct machine *m, enum collective_kind kind,
+    const struct collective_group *group)
 {
     for (int64_t i = 0; i < m->n_collectives; i++) {
         const struct collective_table *t = &m->collectives[i];
-        if (t->kind == kind && t->ranks == ranks && t->hosts == hosts)
+        if (t->kind == kind && is_of(m, &t->group, group))
             return t;
     }
-    return NULL;
+    return kind == OF_MERGE ? machine_collective(m, OF_ALL_REDUCE, group)
+        : NULL;
+}
+
+int64_t collective_payload(enum collective_kind kind, int64_t members,
+                           int64_t sent)
+{
+    int twice = kind == OF_ALL_REDUCE || kind == OF_MERGE;
+
+    return kind == OF_SCAN ? sent
+        : sent * members / ((members - 1) * (twice ? 2 : 1));
 }
 
 void machine_drop_collectives(struct machine *m)
@@ -117,6 +140,49 @@ void machine_drop_collectives(struct machine *m)
     free(m->collectives);
     m->collectives = NULL;
     m->n_collectives = 0;
+}
+
+/* ---- Groups ------------------------------------------------------------- */
+
+/* Of the first to the others: farther from each other they cannot be. */
+static enum route_class farthest(struct graph *g, const int32_t *slots,
+                                 int64_t n)
+{
+    enum route_class class = CLASS_SELF;
+    struct route r;
+
+    for (int64_t i = 1; i < n; i++) {
+        graph_route(g, slots[0], slots[i], &r);
+        class = r.class > class ? r.class : class;
+    }
+    return class;
+}
+
+void collective_place(const struct machine *m, const int32_t *slots,
+                      int64_t ranks, int64_t groups,
+                      struct collective_group *g)
+{
+    const struct graph *graph = m->graph;
+    int64_t cores = 0;
+    int32_t before = -1;
+
+    *g = (struct collective_group){ .ranks = ranks, .hosts = 1,
+                                    .groups = groups,
+                                    .cores = m->shared_core };
+    if (!graph)
+        return;
+    g->hosts = 0;
+    for (int64_t i = 0; i < ranks; i++) {
+        const struct vertex *v = &graph->vertices[graph->slots[slots[i]]];
+        cores += v->kind != VERTEX_GPU;
+        g->hosts += v->host != before;
+        before = v->host;
+    }
+    g->cores = cores > 0;
+    if (cores && cores < ranks)
+        g->hosts = 0;
+    else if (cores)
+        g->class = farthest(m->graph, slots, ranks);
 }
 
 /* ---- Constants ---------------------------------------------------------- */
@@ -139,11 +205,12 @@ static double by_protocol(const struct collective_path *path,
                           double ranks, double sent)
 {
     double start = path->start * x->base;
-    double steps = (op == OF_ALL_REDUCE ? 2 : 1) * (ranks - 1) - 1;
+    int reduce = op == OF_ALL_REDUCE || op == OF_MERGE;
+    double steps = (reduce ? 2 : 1) * (ranks - 1) - 1;
     double hop = op == OF_ALL_TO_ALL ? to_all : x->hop;
     double ring = start + steps * hop + sent / (path->bandwidth * x->rate);
 
-    if (op != OF_ALL_REDUCE)
+    if (!reduce)
         return ring;
     return fmin(ring, start + (2 * log2(ranks) - 1) * tree_hop * x->hop
                 + sent / (path->bandwidth * x->rate * tree_rate));
@@ -154,8 +221,8 @@ double collective_constants(const struct collective_path *path,
                             int64_t bytes)
 {
     double P = (double)ranks, S = (double)bytes;
-    double sent = op == OF_SEND_RECV ? S
-        : (op == OF_ALL_REDUCE ? 2 : 1) * (P - 1) / P * S;
+    int reduce = op == OF_ALL_REDUCE || op == OF_MERGE;
+    double sent = op == OF_SEND_RECV ? S : (reduce ? 2 : 1) * (P - 1) / P * S;
     double own = op == OF_SEND_RECV || path->copies <= 0 ? 0
         : 2 * S / P / path->copies;
     double least = INFINITY;
@@ -168,7 +235,7 @@ double collective_constants(const struct collective_path *path,
         least = fmin(least, own + by_protocol(path, &protocols[i], op, P,
                                               sent));
     }
-    if (op == OF_ALL_REDUCE && path->reduces && ranks > 4)
+    if (reduce && path->reduces && ranks > 4)
         least = fmin(least, reduced_start
                      + S * usable / reduced / path->bandwidth);
     return least;

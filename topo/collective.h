@@ -1,25 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Seconds of a collective of GPUs as one library call: by a measured table, or
- * by constants like those of NCCL's tuning where nothing was measured.
+ * Seconds of a collective as one: by a measured table, of a library's call or
+ * of what the executor does on CPU ranks; of GPUs where nothing was measured by
+ * constants like those of NCCL's tuning.
  *
  * Bytes are the payload S as nccl-tests counts it: all-gather the gathered
  * output, reduce-scatter the whole input, all-to-all a rank's whole send
- * buffer (its own part included), all-reduce the buffer, send_recv the
- * message. */
+ * buffer (its own part included), all-reduce the buffer, scan a member's
+ * records, send_recv the message. */
 #ifndef SPAR_COLLECTIVE_H
 #define SPAR_COLLECTIVE_H
 
 #include "topo/machine.h"
 
 enum collective_kind { OF_ALL_GATHER, OF_REDUCE_SCATTER, OF_ALL_TO_ALL,
-                     OF_ALL_REDUCE, OF_SEND_RECV, COLLECTIVE_KINDS };
+                     OF_ALL_REDUCE, OF_MERGE, OF_SCAN, OF_SEND_RECV,
+                     COLLECTIVE_KINDS };
 extern const char *const collective_words[];    /* "all_gather", ...; NULL */
+
+/* Where the members of a group are.  Cores share what is between them with
+ * other groups: a table is of so many groups at once, each rank on a core of its
+ * own. */
+struct collective_group {
+    int64_t ranks, hosts;       /* hosts 0: some are cores, some GPUs */
+    int cores;                  /* they are cores; the rest is of these */
+    int64_t groups;             /* like it at once, itself included; 0: not
+                                   known, or ranks share cores */
+    enum route_class class;     /* the farthest between two of them */
+};
 
 /* Up to three affine segments of one op on so many ranks of so many hosts. */
 struct collective_table {
     enum collective_kind kind;
-    int64_t ranks, hosts;
+    struct collective_group group;      /* of GPUs: one call of a library */
     char host[48], versions[48];        /* that measured; "" unknown */
     int64_t n;
     struct link_segment *segments;
@@ -46,11 +59,22 @@ void collective_fit(struct collective_table *t, const struct link_point *p,
                     int64_t n);
 double collective_table_seconds(const struct collective_table *t,
                                 int64_t bytes);
-/* The machine's own, for exactly so many ranks and hosts; NULL: none. */
-const struct collective_table *machine_collective(const struct machine *m,
-                                                  enum collective_kind kind,
-                                                  int64_t ranks,
-                                                  int64_t hosts);
+/* The machine's own of such a group, of a merge else that of an all-reduce;
+ * NULL: none. Library calls: of as many ranks and hosts, if the group is of
+ * GPUs or the machine has no cluster. Cores: of a group that is like it in all;
+ * without a cluster, where any two are as far apart, of all ranks that
+ * measured. */
+const struct collective_table *machine_collective(
+    const struct machine *m, enum collective_kind kind,
+    const struct collective_group *group);
+/* Of ranks on these slots of the machine's graph, if it has one; `groups` as
+ * above. */
+void collective_place(const struct machine *m, const int32_t *slots,
+                      int64_t ranks, int64_t groups,
+                      struct collective_group *g);
+/* The payload, from what the member sends that sends most. */
+int64_t collective_payload(enum collective_kind kind, int64_t members,
+                           int64_t sent);
 
 void machine_drop_collectives(struct machine *m);
 

@@ -151,15 +151,50 @@ static void surface_interval(const struct question *a, struct block_time *x)
               ? spread_code : spread_short_code, 1);
 }
 
+/* Flops of a pair with a head size that is `more` than that of s. */
+static double surface_flops(const struct surface *s, double more)
+{
+    return pair_flops(s->op, (double)s->head_dim + more,
+                      (double)s->value_dim + more);
+}
+
+/* One more like s of another head size, the nearest to so many flops of a pair;
+ * NULL: none. */
+static const struct surface *second_surface(const struct machine *m,
+                                            const struct surface *s,
+                                            double flops)
+{
+    double shortest = INFINITY;
+    const struct surface *best = NULL;
+
+    for (int64_t i = 0; i < m->n_surfaces; i++) {
+        const struct surface *x = &m->surfaces[i];
+        double d = machine_log_distance(flops, surface_flops(x, 0));
+        if (x->block != s->block || x->dtype != s->dtype
+            || x->group != s->group || x->heads || strcmp(x->op, s->op) != 0
+            || strcmp(x->kernel, s->kernel) != 0
+            || surface_flops(x, 0) == surface_flops(s, 0) || d >= shortest)
+            continue;
+        best = x;
+        shortest = d;
+    }
+    return best;
+}
+
 static double on_surface(const struct question *a, const struct surface *s)
 {
     double more = s->heads ? head_offset : 0;
+    double flops = pair_flops(a->op, (double)a->shape->head_dim + more,
+                              (double)a->shape->value_dim + more);
+    double own = surface_flops(s, more), seconds = surface_seconds(s, a->q,
+                                                                   a->k);
+    const struct surface *other = s->heads || flops == own ? NULL
+        : second_surface(a->m, s, flops);
 
-    return surface_seconds(s, a->q, a->k)
-        * (pair_flops(a->op, (double)a->shape->head_dim + more,
-                      (double)a->shape->value_dim + more)
-           / pair_flops(a->op, (double)s->head_dim + more,
-                        (double)s->value_dim + more));
+    if (other == NULL)
+        return seconds * (flops / own);
+    return affine(own, seconds, surface_flops(other, 0),
+                  surface_seconds(other, a->q, a->k), flops);
 }
 
 static const struct surface_point *nearest_point(const struct surface *s,

@@ -22,8 +22,11 @@
  *
  * Another head size d takes (d + 24) / (measured + 24) of the time where heads
  * are at once: 64 against 128 takes 0.57-0.58 with FlashAttention-2 (A100,
- * H100).  Squares longer than those of a table go at the rate of more heads.
- * Nothing is faster than machine.peak.  Sources: models/data/README.md.
+ * H100).  Of heads one after the other, whose products are not all of the time
+ * either, two measured head sizes give a line in the flops of a pair; one, that
+ * in proportion to them.  Squares longer than those of a table go at the rate of
+ * more heads.  Nothing is faster than machine.peak.  Sources:
+ * models/data/README.md.
  *
  * P10 and P90 of true / told are of residuals, taken to be independent:
  *

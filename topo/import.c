@@ -213,8 +213,8 @@ static struct collective_table *place_for(struct machine *m,
 {
     for (int64_t i = 0; i < m->n_collectives; i++) {
         struct collective_table *t = &m->collectives[i];
-        if (t->kind == r->kind && t->ranks == r->ranks
-            && t->hosts == r->hosts) {
+        if (t->kind == r->kind && t->group.ranks == r->ranks
+            && t->group.hosts == r->hosts && !t->group.cores) {
             free(t->segments);
             return t;
         }
@@ -239,8 +239,9 @@ int import_into(const struct import *in, struct machine *m, struct error *e)
     for (int64_t i = 0; i < in->n; i++) {
         const struct import_run *r = &in->runs[i];
         struct collective_table *t = place_for(m, r);
-        *t = (struct collective_table){ .kind = r->kind, .ranks = r->ranks,
-                                        .hosts = r->hosts };
+        *t = (struct collective_table){ .kind = r->kind,
+                                        .group = { .ranks = r->ranks,
+                                                   .hosts = r->hosts } };
         snprintf(t->host, sizeof t->host, "%s", in->host);
         snprintf(t->versions, sizeof t->versions, "%s", in->versions);
         collective_fit(t, r->points, r->n);

@@ -113,6 +113,13 @@ double log_blend(double a, double b, double weight)
     return weight > 0 ? exp((1 - weight) * log(a) + weight * log(b)) : a;
 }
 
+double affine(double x1, double y1, double x2, double y2, double x)
+{
+    double b = fmax(0, (y2 - y1) / (x2 - x1)), a = y1 - b * x1;
+
+    return a < 0 ? y1 / x1 * x : a + b * x;
+}
+
 /* Squares: causal blocks, and full ones that were measured so. */
 int surface_squares_only(const struct surface *s)
 {
@@ -209,18 +216,11 @@ static const struct rate *nearest_rate(const struct machine *m,
     return best;
 }
 
-double machine_rate(const struct machine *m, const char *op,
-                    const char *kernel, const struct block_shape *x,
-                    int64_t rows)
+static double rate_at(const struct rate *r, int64_t rows)
 {
-    const struct rate *r = nearest_rate(m, op, kernel, x);
+    const struct rate_point *p = r->points;
     int64_t i = 0;
 
-    if (r == NULL)
-        return 0;
-    if (r->heads)
-        rows = max64(1, rows * x->heads / r->heads);
-    const struct rate_point *p = r->points;
     while (i + 1 < r->n && p[i + 1].rows <= rows)
         i++;
     if (rows <= p[i].rows || i + 1 == r->n)
@@ -228,6 +228,58 @@ double machine_rate(const struct machine *m, const char *op,
     return log_blend(p[i].flops, p[i + 1].flops,
                  log((double)rows / (double)p[i].rows)
                  / log((double)p[i + 1].rows / (double)p[i].rows));
+}
+
+/* Elements of a row by its flops: what a product does for each of them, loads,
+ * decay, stores, adds to the time of a flop. */
+static double elements(int64_t head_dim, int64_t value_dim)
+{
+    return 1 / (double)head_dim + 1 / (double)value_dim;
+}
+
+/* One more like `first`, of other head sizes: on the other side of x elements
+ * if there is one, else the nearest; NULL: none. */
+static const struct rate *second_rate(const struct machine *m,
+                                      const struct rate *first, double x)
+{
+    double x1 = elements(first->head_dim, first->value_dim), shortest = 0;
+    const struct rate *best = NULL;
+    int across = 0;
+
+    for (int64_t i = 0; i < m->n_rates; i++) {
+        const struct rate *r = &m->rates[i];
+        double x2 = elements(r->head_dim, r->value_dim);
+        int other = (x2 - x) * (x1 - x) < 0;
+        if (x2 == x1 || r->heads || r->dtype != first->dtype || other < across
+            || strcmp(r->op, first->op) || strcmp(r->kernel, first->kernel)
+            || (best && other == across && fabs(x2 - x) >= shortest))
+            continue;
+        best = r;
+        shortest = fabs(x2 - x);
+        across = other;
+    }
+    return best;
+}
+
+double machine_rate(const struct machine *m, const char *op,
+                    const char *kernel, const struct block_shape *s,
+                    int64_t rows)
+{
+    const struct rate *r = nearest_rate(m, op, kernel, s), *other = NULL;
+    double x = elements(s->head_dim, s->value_dim), rate;
+
+    if (r == NULL)
+        return 0;
+    if (r->heads)
+        return rate_at(r, max64(1, rows * s->heads / r->heads));
+    rate = rate_at(r, rows);
+    if (elements(r->head_dim, r->value_dim) != x)
+        other = second_rate(m, r, x);
+    if (other == NULL)
+        return rate;
+    return 1 / affine(elements(r->head_dim, r->value_dim), 1 / rate,
+                      elements(other->head_dim, other->value_dim),
+                      1 / rate_at(other, rows), x);
 }
 
 /* ---- Copies and messages ------------------------------------------------ */

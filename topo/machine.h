@@ -215,8 +215,10 @@ const struct surface *machine_surface(const struct machine *m, const char *op,
 /* The same on one surface, unscaled. */
 double surface_seconds(const struct surface *s, int64_t q, int64_t k);
 /* Flop/s of a product `op` of so many rows, interpolated in logarithms, constant
- * outside; of the entry nearest in head size and dtype for `kernel`.  0 if the
- * machine has none of that op. */
+ * outside; of the entry nearest in head size and dtype for `kernel`.  One head
+ * after the other: where the head sizes D and E are others, seconds of a flop
+ * are a line in 1/D + 1/E through it and a second entry, if there is one.  0 if
+ * the machine has none of that op. */
 double machine_rate(const struct machine *m, const char *op,
                     const char *kernel, const struct block_shape *shape,
                     int64_t rows);

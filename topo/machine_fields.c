@@ -104,10 +104,15 @@ const struct field rate_at_once_fields[] = {
     { NULL, 0, 0, 0, NULL, NULL }
 };
 const struct field collective_fields[] = {
-    { "ranks", FIELD_COUNT, AT(collective_table, ranks), 0, NULL, NULL },
-    { "hosts", FIELD_COUNT, AT(collective_table, hosts), 0, NULL, NULL },
+    { "ranks", FIELD_COUNT, AT(collective_table, group.ranks), 0, NULL, NULL },
+    { "hosts", FIELD_COUNT, AT(collective_table, group.hosts), 0, NULL, NULL },
     { "host", FIELD_TEXT, AT(collective_table, host), 48, NULL, NULL },
     { "versions", FIELD_TEXT, AT(collective_table, versions), 48, NULL,
+      NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field collective_group_fields[] = {
+    { "groups", FIELD_COUNT, AT(collective_table, group.groups), 0, NULL,
       NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };

@@ -19,11 +19,13 @@ struct field {
 };
 
 /* key NULL last.  device_fields: written where there are devices, at_once
- * where `heads` are at work at once, spread_fields where stated. */
+ * where `heads` are at work at once, collective_group where ranks are cores,
+ * spread_fields where stated. */
 extern const struct field machine_fields[], device_fields[], link_fields[],
     segment_fields[], contention_fields[], surface_fields[], at_once_fields[],
     spread_fields[], rate_fields[], rate_at_once_fields[],
-    collective_fields[], collective_spread_fields[];
+    collective_fields[], collective_group_fields[],
+    collective_spread_fields[];
 /* Of a cluster. */
 extern const struct field cluster_link_fields[],
     cluster_link_spread_fields[], cluster_switch_fields[],

@@ -202,8 +202,8 @@ static int read_link(struct yaml *y, int map, const char *key,
     return machine_read_segments(y, map, key, &l->n, &l->segments, e);
 }
 
-static int read_class(struct yaml *y, int map, const char *key, int *class,
-                      struct error *e)
+int machine_read_class(struct yaml *y, int map, const char *key, int *class,
+                       struct error *e)
 {
     char full[80];
 
@@ -228,7 +228,7 @@ static int read_classes(struct yaml *y, int list, struct machine *m,
     for (int64_t i = 0; i < yaml_count(y, list); i++) {
         int map = yaml_item(y, list, i);
         snprintf(key, sizeof key, "classes.%d", (int)i);
-        if (read_class(y, map, key, &class, e) != 0)
+        if (machine_read_class(y, map, key, &class, e) != 0)
             return -1;
         if (m->classes[class].n)
             return yaml_fail(y, map, key, e, "%s is there twice",
@@ -249,7 +249,7 @@ static int read_contention(struct yaml *y, int map, const char *key,
     *c = (struct contention){ .pairs = 1 };
     if (machine_read_fields(y, map, key, contention_fields, no_fields, others,
                             c, e) != 0
-        || read_class(y, map, key, &class, e) != 0)
+        || machine_read_class(y, map, key, &class, e) != 0)
         return -1;
     c->class = (enum route_class)class;
     return c->bandwidth > 0 ? 0 : yaml_fail(y, map, key, e,

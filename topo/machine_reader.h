@@ -30,9 +30,11 @@ int machine_read_rate(struct yaml *y, int map, const char *key, void *out,
                       struct error *e);
 int machine_read_copy(struct yaml *y, int map, const char *key, void *out,
                       struct error *e);
-
 int machine_read_collective(struct yaml *y, int map, const char *key,
                             void *out, struct error *e);
+/* `class` of a mapping, which must be there. */
+int machine_read_class(struct yaml *y, int map, const char *key, int *class,
+                       struct error *e);
 /* `segments` of a mapping: allocated, also if it fails. */
 int machine_read_segments(struct yaml *y, int map, const char *key,
                           int64_t *n, struct link_segment **out,

@@ -268,20 +268,37 @@ int machine_read_copy(struct yaml *y, int map, const char *key, void *out,
 
 /* ---- Collectives -------------------------------------------------------- */
 
+/* Of cores: class and groups, both or neither. */
+static int read_group(struct yaml *y, int map, const char *key,
+                      struct collective_group *g, struct error *e)
+{
+    int class = CLASS_SELF;
+
+    g->cores = yaml_get(y, map, "class") || g->groups;
+    if (!g->cores)
+        return 0;
+    if (machine_need(y, map, key, "groups", e) != 0
+        || machine_read_class(y, map, key, &class, e) != 0)
+        return -1;
+    g->class = (enum route_class)class;
+    return 0;
+}
+
 int machine_read_collective(struct yaml *y, int map, const char *key,
                             void *out, struct error *e)
 {
-    static const char *const others[] = { "op", "segments", "p10", "p90",
-                                          NULL };
+    static const char *const others[] = { "op", "class", "segments", "p10",
+                                          "p90", NULL };
     struct collective_table *t = out;
     int op = 0;
     char full[96];
 
-    t->hosts = 1;
-    if (machine_read_fields(y, map, key, collective_fields, no_fields, others,
-                            t, e) != 0
+    t->group.hosts = 1;
+    if (machine_read_fields(y, map, key, collective_fields,
+                            collective_group_fields, others, t, e) != 0
         || machine_need(y, map, key, "op", e) != 0
-        || machine_need(y, map, key, "ranks", e) != 0)
+        || machine_need(y, map, key, "ranks", e) != 0
+        || read_group(y, map, key, &t->group, e) != 0)
         return -1;
     machine_join(full, sizeof full, key, "op");
     if (yaml_word(y, yaml_get(y, map, "op"), full, collective_words, &op,

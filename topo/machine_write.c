@@ -145,6 +145,10 @@ void machine_write_collective(FILE *out, const struct collective_table *t)
 {
     fprintf(out, "  - {op: %s, ", collective_words[t->kind]);
     fields_write(out, collective_fields, t);
+    if (t->group.cores) {
+        fprintf(out, ",\n     class: %s, ", class_names[t->group.class]);
+        fields_write(out, collective_group_fields, t);
+    }
     if (t->p10 > 0) {
         fputs(",\n     ", out);
         fields_write(out, collective_spread_fields, t);
