@@ -5,11 +5,11 @@ libranks_a_SOURCES = \
 	%D%/calibrate.c \
 	%D%/calibrate.h \
 	%D%/calibrate_block.c \
-	%D%/calibrate_chain.c \
 	%D%/calibrate_classes.c \
 	%D%/calibrate_collectives.c \
 	%D%/calibrate_compute.c \
 	%D%/calibrate_internal.h \
+	%D%/calibrate_kinds.c \
 	%D%/calibrate_link.c \
 	%D%/calibrate_products.c \
 	%D%/calibrate_surface.c \

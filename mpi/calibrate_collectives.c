@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LARGEST = 32 << 20, LONGEST = 64, LEAST_TRIES = 7, MOST_TRIES = 40,
-       MOST_HEADS = 4 };
+/* SWEEP: bytes that a rank writes before each try.  Like those of a run, what
+ * moves is in no cache, nor what MPI moves it with. */
+enum { SWEEP = 16 << 20, LARGEST = 32 << 20, ROUNDS = 3, LEAST_TRIES = 4,
+       MOST_TRIES = 100, ALIKE = 3, MOST_HEADS = 4 };
 
 /* Groups that are at it: each of neighbours (stride 1), or with a member every
  * `stride` ranks. */
@@ -23,36 +25,61 @@ struct circles {
     struct transport *transport;        /* NULL: in none */
     struct job job;
     int32_t *ranks;
-    struct chain chain;
+    struct bench_part part;
+    char *sweep;                /* [SWEEP] */
 };
 
 /* ---- Times --------------------------------------------------------------- */
 
-/* Seconds of one of the chain, of the slowest member: the shortest of the
- * tries, since all must have had their cores for it. */
-static double chain_seconds(const struct calibration *c,
-                            const struct circles *x, const struct schedule *s,
-                            struct memory *m, int tries)
+/* Of the slowest member.  Waiting members poll: what keeps the cores for long
+ * is told by their time, since others may have them meanwhile. */
+static double time_once(const struct calibration *c, const struct circles *x,
+                        const struct schedule *s, struct memory *m)
 {
+    const double is_long = 1e-3;
     struct execute_options o = { .kernel = c->kernel };
-    double all[MOST_TRIES], least = INFINITY;
 
-    for (int t = -1; t < tries; t++) {
-        MPI_Barrier(x->all);
-        int64_t start = clock_now();
-        execute(s, m, x->transport, &o);
-        if (t >= 0)
-            all[t] = (double)(clock_now() - start) * 1e-9 / x->chain.length;
+    memset(x->sweep, x->part.me, SWEEP);
+    MPI_Barrier(x->all);
+    int64_t start = clock_now();
+    double core = core_seconds();
+    execute(s, m, x->transport, &o);
+    core = core_seconds() - core;
+    double seconds = core > is_long ? core
+        : (double)(clock_now() - start) * 1e-9;
+    MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, x->all);
+    return seconds;
+}
+
+/* The shortest, since all must have had their cores for it: until some are
+ * about as short, or it takes too long.  The same on all ranks. */
+static double shortest(const struct calibration *c, const struct circles *x,
+                       const struct schedule *s, struct memory *m)
+{
+    double best[ALIKE], spent = 0;
+    double most = c->request->quick ? 0.03 : 0.15;
+
+    for (int i = 0; i < ALIKE; i++)
+        best[i] = INFINITY;
+    time_once(c, x, s, m);
+    for (int n = 0; n < LEAST_TRIES || (best[ALIKE - 1] > 1.05 * best[0]
+                                        && n < MOST_TRIES && spent < most);
+         n++) {
+        double now = time_once(c, x, s, m);
+        spent += now;
+        for (int i = 0; i < ALIKE; i++)
+            if (now < best[i]) {
+                double longer = best[i];
+                best[i] = now;
+                now = longer;
+            }
     }
-    MPI_Allreduce(MPI_IN_PLACE, all, tries, MPI_DOUBLE, MPI_MAX, x->all);
-    for (int t = 0; t < tries; t++)
-        least = fmin(least, all[t]);
-    return least;
+    return fmax(0.1 * best[0], best[0] - c->m->repeat_overhead);
 }
 
 /* The payload, as tables count it. */
-static int64_t chain_payload(const struct circles *x, enum collective_kind kind,
-                             const struct schedule *s)
+static int64_t payload_of(const struct circles *x, enum collective_kind kind,
+                          const struct schedule *s)
 {
     int64_t sent = op_work(s, &s->ops[0]).sent_bytes;
 
@@ -62,10 +89,10 @@ static int64_t chain_payload(const struct circles *x, enum collective_kind kind,
 
 static struct link_point measure_point(const struct calibration *c,
                                        const struct circles *x,
-                                       const struct chain_kind *k, int tries)
+                                       const struct bench_kind *k)
 {
-    struct schedule *s = chain_schedule(k, &x->chain);
-    struct link_point point = { chain_payload(x, k->kind, s), 0 };
+    struct schedule *s = bench_schedule(k, &x->part);
+    struct link_point point = { payload_of(x, k->kind, s), 0 };
     struct memory m;
     struct error e = { 0 };
 
@@ -73,49 +100,54 @@ static struct link_point measure_point(const struct calibration *c,
         || transport_prepare(x->transport, NULL, s, &m, &e) != 0)
         die("calibrate: %s", e.text);
     m.device->fill(m.base, 0, s->peak_bytes);
-    point.seconds = chain_seconds(c, x, s, &m, tries);
+    point.seconds = shortest(c, x, s, &m);
     memory_destroy(&m);
     schedule_destroy(s);
     return point;
 }
 
-/* Chains of about `part` seconds, `whole` for all tries. */
-static struct link_point measure_next(const struct calibration *c,
-                                      struct circles *x,
-                                      const struct chain_kind *k,
-                                      double expected)
+/* Fewer bytes take no longer. */
+static void straighten(struct link_point *p, int64_t n)
 {
-    double part = c->request->quick ? 4e-4 : 1e-3;
-    double whole = c->request->quick ? 0.02 : 0.1;
-
-    x->chain.length = (int)max64(1, min64(LONGEST,
-                                          (int64_t)(part / expected)));
-    double each = expected * x->chain.length;
-    int64_t tries = (int64_t)(whole / each);
-    return measure_point(c, x, k, (int)max64(LEAST_TRIES,
-                                             min64(MOST_TRIES, tries)));
+    for (int64_t i = n - 2; i >= 0; i--)
+        p[i].seconds = fmin(p[i].seconds, p[i + 1].seconds);
 }
 
-/* From the shortest to the longest, sizes doubled; [*n], the caller frees. */
-static struct link_point *measure_points(const struct calibration *c,
-                                         struct circles *x,
-                                         const struct chain_kind *k, int64_t *n)
+static int by_bytes(const void *a, const void *b)
 {
-    struct link_point *p = NULL, now = { 0, 1e-6 };
-    struct chain *chain = &x->chain;
-    int64_t cap = 0;
+    const struct link_point *x = a, *y = b;
 
-    *n = 0;
-    chain->rows = chain->heads = 1;
-    while (now.bytes < LARGEST) {
-        now = measure_next(c, x, k, now.seconds);
-        ARRAY_PUSH(p, *n, cap, now);
-        if (chain->heads < MOST_HEADS)
-            chain->heads *= 2;
-        else
-            chain->rows *= 2;
+    return (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+struct points {
+    int64_t n, cap;
+    struct link_point *p;
+};
+
+/* From the shortest to the longest, sizes doubled, some times over: who else
+ * has the cores for a while is not in the way of all. */
+static void measure_points(const struct calibration *c, struct circles *x,
+                           const struct bench_kind *k, struct points *out)
+{
+    struct bench_part *part = &x->part;
+    int64_t first = out->n;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        struct link_point now = { 0, 0 };
+        part->rows = part->heads = 1;
+        for (int64_t i = first; now.bytes < LARGEST; i++) {
+            now = measure_point(c, x, k);
+            if (round == 0)
+                ARRAY_PUSH(out->p, out->n, out->cap, now);
+            out->p[i].seconds = fmin(out->p[i].seconds, now.seconds);
+            if (part->heads < MOST_HEADS)
+                part->heads *= 2;
+            else
+                part->rows *= 2;
+        }
     }
-    return p;
+    straighten(out->p + first, out->n - first);
 }
 
 /* ---- Tables -------------------------------------------------------------- */
@@ -160,21 +192,23 @@ static void add_table(const struct calibration *c, const struct circles *x,
     report(c, &t, &p[n - 1]);
 }
 
-/* Those in no group have the points from rank 0, which is in one. */
+/* Of all rows of k's kind.  Those in no group have the points from rank 0,
+ * which is in one. */
 static void measure_kind(const struct calibration *c, struct circles *x,
-                         const struct chain_kind *k)
+                         const struct bench_kind *k)
 {
-    struct link_point *p = NULL;
-    int64_t n = 0;
+    struct points all = { .n = 0 };
 
-    if (x->transport)
-        p = measure_points(c, x, k, &n);
+    for (int i = 0; x->transport && k[i].kind == k->kind; i++)
+        measure_points(c, x, &k[i], &all);
     quiet_barrier(c);
-    MPI_Bcast(&n, 1, MPI_INT64_T, 0, c->comm);
-    p = xrealloc(p, (size_t)n * sizeof *p);
-    MPI_Bcast(p, (int)((size_t)n * sizeof *p), MPI_BYTE, 0, c->comm);
-    add_table(c, x, k->kind, p, n);
-    free(p);
+    MPI_Bcast(&all.n, 1, MPI_INT64_T, 0, c->comm);
+    size_t bytes = (size_t)all.n * sizeof *all.p;
+    all.p = xrealloc(all.p, bytes);
+    MPI_Bcast(all.p, (int)bytes, MPI_BYTE, 0, c->comm);
+    qsort(all.p, (size_t)all.n, sizeof *all.p, by_bytes);
+    add_table(c, x, k->kind, all.p, all.n);
+    free(all.p);
 }
 
 /* ---- Groups -------------------------------------------------------------- */
@@ -202,9 +236,10 @@ static void circles_open(const struct calibration *c, struct circles *x)
         x->ranks[i] = i;
     int me;
     MPI_Comm_rank(x->own, &me);
-    x->chain = (struct chain){ .pool = pool_create(), .job = &x->job,
-                               .ranks = x->ranks, .me = me,
-                               .members = (int32_t)x->group.ranks };
+    x->part = (struct bench_part){ .pool = pool_create(), .job = &x->job,
+                                   .ranks = x->ranks, .me = me,
+                                   .members = (int32_t)x->group.ranks };
+    x->sweep = xalign(SWEEP);
 }
 
 static void circles_close(struct circles *x)
@@ -212,9 +247,10 @@ static void circles_close(struct circles *x)
     if (!x->transport)
         return;
     transport_destroy(x->transport);
-    pool_destroy(x->chain.pool);
+    pool_destroy(x->part.pool);
     job_clear(&x->job);
     free(x->ranks);
+    free(x->sweep);
     MPI_Comm_free(&x->own);
     MPI_Comm_free(&x->all);
 }
@@ -292,8 +328,9 @@ static void measure_groups(const struct calibration *c, const struct ways *w,
     if (!has_cores(w, &x) || !are_alike(w, &x) || is_known(c->m, &x.group))
         return;
     circles_open(c, &x);
-    for (const struct chain_kind *k = chain_kinds; k->add; k++)
-        measure_kind(c, &x, k);
+    for (const struct bench_kind *k = bench_kinds; k->add; k++)
+        if (k == bench_kinds || k->kind != k[-1].kind)
+            measure_kind(c, &x, k);
     circles_close(&x);
 }
 

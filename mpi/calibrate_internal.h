@@ -139,23 +139,23 @@ int ways_pairs(const struct ways *w, enum route_class class, int most,
  * apart as can be; 1, 2, 4, ... groups at once. */
 void calibrate_collectives(const struct calibration *c, const struct ways *w);
 
-/* What is timed: `length` of a kind on the same tiles, a member's part of each
- * [rows, heads, 64] fp32 (calibrate_chain.c). */
-struct chain {
+/* A collective of a kind, in a schedule of its own: a member's part of each
+ * tensor is [rows, heads, 64] fp32 (calibrate_kinds.c). */
+struct bench_part {
     struct pool *pool;
     const struct job *job;
     const int32_t *ranks;       /* [members] 0, 1, ... */
     int32_t members, me;
     int64_t rows, heads;
-    int length;
 };
-struct chain_kind {
+struct bench_kind {
     enum collective_kind kind;
-    void (*add)(struct schedule *s, const struct chain *c);
+    void (*add)(struct schedule *s, const struct bench_part *c);
 };
-extern const struct chain_kind chain_kinds[];   /* add NULL last */
-struct schedule *chain_schedule(const struct chain_kind *kind,
-                                const struct chain *c);
+/* Of a kind one behind the other; add NULL last. */
+extern const struct bench_kind bench_kinds[];
+struct schedule *bench_schedule(const struct bench_kind *kind,
+                                const struct bench_part *c);
 
 /* ---- Devices (calibrate_device.c, calibrate_copies.c, calibrate_push.c) -- */
 

@@ -168,7 +168,7 @@ static uint8_t *find_asked(const struct pipeline *p)
         }
         /* What holds two tracks waits for those before it in them; the last that
          * only followers wait for stands for those before it. */
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < 2 && both[k] >= 0; k++) {
             int32_t next = p->next[2 * i + k];
             int track[2] = { -1, -1 };
             if (next >= 0)

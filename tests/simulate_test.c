@@ -278,6 +278,46 @@ static void staged(void **state)
     }
 }
 
+/* Rank 0 reaches rank 1: that message takes its 100 us; on its way to rank 2 it
+ * is staged, in pieces. */
+static void staged_between_some(void **state)
+{
+    static struct copy_point at = { 1, 2e9 };
+    static struct copy copies[] = { { COPY_TO_HOST, 1, &at },
+                                    { COPY_FROM_HOST, 1, &at } };
+    static const struct lower_options how = { 1000, 4 };
+    struct machine m = unit_machine();
+    struct simulate_options o = { .network = network_find("loggp"),
+                                  .record = 1 };
+    struct reach *near = reach_create(3);
+    struct simulate_result r;
+    struct schedule *low[3];
+    struct bench t;
+
+    (void)state;
+    m.copies = copies;
+    m.n_copies = 2;
+    reach_add(near, 0, 1);
+    bench_open(&t, 3);
+    move(&t, 0, t.a[0], 1, t.a[1]);
+    move(&t, 1, t.a[1], 2, t.a[2]);
+    for (int i = 0; i < 3; i++) {
+        schedule_freeze(t.s[i]);
+        low[i] = schedule_lower(t.s[i], &how, near);
+    }
+    simulate((const struct schedule *const *)low, 3, &m, &o, &r);
+    assert_false(r.deadlock);
+    assert_int_equal(low[0]->n_ops, 1);
+    assert_int_equal(low[2]->n_ops, 200);
+    assert_int_equal(r.spans[0].end, 100000);
+    assert_seconds(r.seconds, 100e-6 + 0.5e-6 + 100 * 1e-6 + 0.5e-6);
+    simulate_result_clear(&r);
+    for (int i = 0; i < 3; i++)
+        schedule_destroy(low[i]);
+    bench_close(&t);
+    reach_destroy(near);
+}
+
 static void deadlock(void **state)
 {
     struct machine m = unit_machine();
@@ -401,6 +441,7 @@ int main(void)
         cmocka_unit_test(scatter_sums), cmocka_unit_test(loggp_message),
         cmocka_unit_test(overlap_known), cmocka_unit_test(shared_core),
         cmocka_unit_test(copy_lane), cmocka_unit_test(staged),
+        cmocka_unit_test(staged_between_some),
         cmocka_unit_test(deadlock),
         cmocka_unit_test(unmatched), cmocka_unit_test(lanes_in_order),
         cmocka_unit_test(bands), cmocka_unit_test(not_ready),

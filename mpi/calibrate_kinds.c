@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Collectives as schedules have them: as many of a kind, one after the other,
- * as are timed together. */
+ * Collectives to be timed, with tiles as strategies have them. */
 #include <config.h>
 
 #include "mpi/calibrate_internal.h"
@@ -32,7 +31,7 @@ static void new_tiles(struct schedule *s, int of_all, int64_t rows,
 }
 
 /* K and V of everyone, as in `allgather`. */
-static void add_gather(struct schedule *s, const struct chain *c)
+static void add_gather(struct schedule *s, const struct bench_part *c)
 {
     int64_t P = c->members, n = 2 + 2 * P;
     struct tile own[2], all[2], *t = xcalloc((size_t)n, sizeof *t);
@@ -43,14 +42,12 @@ static void add_gather(struct schedule *s, const struct chain *c)
         for (int k = 0; k < 2; k++)
             t[2 + 2 * i + k] = i < 0 ? own[k]
                 : tile_rows(s, all[k].buffer, i * c->rows, c->rows);
-    for (int i = 0; i < c->length; i++)
-        schedule_collective(s, "", CHANNEL_KV, ALL_GATHER, c->ranks, P, 2, t,
-                            n);
+    schedule_collective(s, "", CHANNEL_KV, ALL_GATHER, c->ranks, P, 2, t, n);
     free(t);
 }
 
 /* Gradients of K and V of everyone to whom they belong. */
-static void add_scatter(struct schedule *s, const struct chain *c)
+static void add_scatter(struct schedule *s, const struct bench_part *c)
 {
     int64_t P = c->members, n = 4 * P + 2;
     struct tile all[2], parts[2], *t = xcalloc((size_t)n, sizeof *t);
@@ -67,14 +64,13 @@ static void add_scatter(struct schedule *s, const struct chain *c)
                 s, parts[k].buffer, i == c->me ? 0 : at,
                 i == c->me ? 0 : c->rows);
         }
-    for (int i = 0; i < c->length; i++)
-        schedule_collective(s, "", CHANNEL_DKV, REDUCE_SCATTER, c->ranks, P, 2,
-                            t, n);
+    schedule_collective(s, "", CHANNEL_DKV, REDUCE_SCATTER, c->ranks, P, 2, t,
+                        n);
     free(t);
 }
 
 /* Q, K and V from shards of tokens to shards of heads, as in `ulysses`. */
-static void add_exchange(struct schedule *s, const struct chain *c)
+static void add_exchange(struct schedule *s, const struct bench_part *c)
 {
     int64_t P = c->members, n = 6 * P;
     struct tile from[3], to[3], *t = xcalloc((size_t)n, sizeof *t);
@@ -88,13 +84,29 @@ static void add_exchange(struct schedule *s, const struct chain *c)
             t[3 * (P + i) + k] = tile_rows(s, to[k].buffer, i * c->rows,
                                            c->rows);
         }
-    for (int i = 0; i < c->length; i++)
-        schedule_collective(s, "", CHANNEL_Q, ALL_TO_ALL, c->ranks, P, 3, t, n);
+    schedule_collective(s, "", CHANNEL_Q, ALL_TO_ALL, c->ranks, P, 3, t, n);
+    free(t);
+}
+
+/* Results from shards of heads back to shards of tokens. */
+static void add_return(struct schedule *s, const struct bench_part *c)
+{
+    int64_t P = c->members;
+    struct tile from, to, *t = xcalloc((size_t)(2 * P), sizeof *t);
+
+    new_tiles(s, 1, P * c->rows, c->heads, 1, &from);
+    new_tiles(s, 0, c->rows, P * c->heads, 1, &to);
+    for (int64_t i = 0; i < P; i++) {
+        t[i] = tile_rows(s, from.buffer, i * c->rows, c->rows);
+        t[P + i] = tile_heads(to, (int32_t)(i * c->heads), (int32_t)c->heads);
+    }
+    schedule_collective(s, "", CHANNEL_OUT, ALL_TO_ALL, c->ranks, P, 1, t,
+                        2 * P);
     free(t);
 }
 
 /* Numerators and denominators, or o and lse, as in `tree`. */
-static void add_reduce(struct schedule *s, const struct chain *c,
+static void add_reduce(struct schedule *s, const struct bench_part *c,
                        enum collective what)
 {
     struct tile in[2], out[2];
@@ -103,42 +115,40 @@ static void add_reduce(struct schedule *s, const struct chain *c,
         in[k] = new_tile(s, "in", c->rows, c->heads, k ? 1 : DIM);
         out[k] = new_tile(s, "out", c->rows, c->heads, k ? 1 : DIM);
     }
-    for (int i = 0; i < c->length; i++)
-        schedule_reduce(s, "", CHANNEL_OUT, what, c->ranks, c->members, in,
-                        out, 2, 0);
+    schedule_reduce(s, "", CHANNEL_OUT, what, c->ranks, c->members, in,
+                    out, 2, 0);
 }
 
-static void add_sum(struct schedule *s, const struct chain *c)
+static void add_sum(struct schedule *s, const struct bench_part *c)
 {
     add_reduce(s, c, ALL_REDUCE_SUM);
 }
 
-static void add_merge(struct schedule *s, const struct chain *c)
+static void add_merge(struct schedule *s, const struct bench_part *c)
 {
     add_reduce(s, c, ALL_REDUCE_MERGE);
 }
 
 /* States of linear attention, as in `lasp2`: a member's is wide. */
-static void add_scan(struct schedule *s, const struct chain *c)
+static void add_scan(struct schedule *s, const struct bench_part *c)
 {
     enum { STATE = 16 * DIM };
     struct tile in = new_tile(s, "in", c->rows, c->heads, STATE);
     struct tile out = new_tile(s, "out", c->rows, c->heads, STATE);
 
-    for (int i = 0; i < c->length; i++)
-        schedule_reduce(s, "", CHANNEL_KV, EXCLUSIVE_SCAN, c->ranks,
-                        c->members, &in, &out, 1, 1);
+    schedule_reduce(s, "", CHANNEL_KV, EXCLUSIVE_SCAN, c->ranks,
+                    c->members, &in, &out, 1, 1);
 }
 
-const struct chain_kind chain_kinds[] = {
+const struct bench_kind bench_kinds[] = {
     { OF_ALL_GATHER, add_gather }, { OF_REDUCE_SCATTER, add_scatter },
-    { OF_ALL_TO_ALL, add_exchange }, { OF_ALL_REDUCE, add_sum },
-    { OF_MERGE, add_merge }, { OF_SCAN, add_scan },
+    { OF_ALL_TO_ALL, add_exchange }, { OF_ALL_TO_ALL, add_return },
+    { OF_ALL_REDUCE, add_sum }, { OF_MERGE, add_merge }, { OF_SCAN, add_scan },
     { COLLECTIVE_KINDS, NULL }
 };
 
-struct schedule *chain_schedule(const struct chain_kind *kind,
-                                const struct chain *c)
+struct schedule *bench_schedule(const struct bench_kind *kind,
+                                const struct bench_part *c)
 {
     struct schedule *s = schedule_create(c->pool, c->job, c->members, c->me);
 
