@@ -12,12 +12,19 @@ libmodels_a_SOURCES = \
 	%D%/engines.c \
 	%D%/events.c \
 	%D%/flow.c \
+	%D%/flow_internal.h \
+	%D%/flow_legs.c \
+	%D%/flow_rates.c \
 	%D%/fold.c \
 	%D%/forms.c \
 	%D%/forms.h \
+	%D%/forms_exchange.c \
 	%D%/forms_internal.h \
 	%D%/forms_network.c \
+	%D%/forms_results.c \
+	%D%/forms_ring.c \
 	%D%/forms_softmax.c \
+	%D%/forms_ways.c \
 	%D%/history.c \
 	%D%/history.h \
 	%D%/internal.h \

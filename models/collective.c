@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include "models/internal.h"
+#include "models/links.h"
 #include "topo/collective.h"
 
 #include <math.h>
@@ -97,13 +98,6 @@ static const struct known_group *group_of(struct simulation *sim,
     return g;
 }
 
-static double moved(const struct machine *m, double seconds,
-                    const double spread[2])
-{
-    return m->quantile == 0 || spread[0] <= 0 ? seconds
-        : seconds * spread[m->quantile > 0];
-}
-
 static double call_seconds(const struct machine *m,
                            const struct known_group *g,
                            enum collective_kind kind, int64_t bytes,
@@ -113,14 +107,14 @@ static double call_seconds(const struct machine *m,
 
     if (t) {
         *how = COLLECTIVE_TABLE;
-        return moved(m, collective_table_seconds(t, bytes),
-                     (const double[]){ t->p10, t->p90 });
+        return collective_table_seconds(t, bytes)
+            * spread_slower(m, (const double[]){ t->p10, t->p90 });
     }
     if (!m->graph || g->group.cores || kind == OF_SCAN)
         return -1;
     *how = COLLECTIVE_CONSTANTS;
-    return moved(m, collective_constants(&g->path, kind, g->group.ranks,
-                                         bytes), constants_spread);
+    return collective_constants(&g->path, kind, g->group.ranks, bytes)
+        * spread_slower(m, constants_spread);
 }
 
 double collective_seconds(struct simulation *sim,

@@ -76,11 +76,29 @@ enum pattern { TO_NEXT, TO_INNER, TO_OUTER, TO_ALL, TO_ANOTHER };
  * bytes that lie together. */
 struct move {
     double peers, tiles, bytes, block;
+    int apart;                  /* rows lie apart, at one end or both */
     enum pattern to;
     enum collective_kind kind;  /* TO_ALL */
     int64_t window;             /* TO_INNER, TO_OUTER: of an inner ring */
     int interleaved;            /* inner rings, two by two */
 };
+/* What each byte that everyone sends to each peer takes. */
+struct flows_of {
+    enum pattern to;
+    int64_t members, stride, window;
+    int interleaved;
+    double latency;             /* s; TO_ALL: of all peers */
+    double seconds;             /* s/B of the slowest, alone or sharing links */
+    double busy[EDGE_TYPES];    /* s/B of the busiest link */
+    double sent[ROUTE_CLASSES]; /* B/B of a rank, the mean */
+    struct collective_group group;      /* TO_ALL: the first rank's */
+    struct collective_path paths[COLLECTIVE_KINDS];     /* GPUs of one host */
+};
+/* Found once for a machine's graph and slots (forms_ways.c). */
+const struct flows_of *flows_known(struct scene *c, const struct move *m);
+/* Groups of so many members; 0: not known, or ranks share slots. */
+int64_t groups_at_once(const struct forms *f, int64_t members, int64_t slots);
+
 /* What goes on at the same time at a rank, in seconds. */
 struct load {
     double compute;             /* of its engine */
@@ -109,13 +127,56 @@ double kv_bytes(const struct scene *c, enum dtype type);
 double q_bytes(const struct scene *c, enum dtype type);
 double o_bytes(const struct scene *c, enum dtype type);
 
+/* ---- Shared by strategies of softmax attention (forms_results.c) --------- */
+
+enum dtype scene_dtype(const struct scene *c);
+enum dtype scene_grad(const struct scene *c);           /* of gradients on
+                                                           their way */
+/* c is now of so many members, with the layout asked for. */
+void scene_enter(struct scene *c, int64_t members);
+
+/* To the next of the ring; slices of so many bytes, each of `tiles` tiles, to
+ * all others. */
+struct move next_message(double tiles, double bytes);
+struct move all_slices(enum collective_kind kind, double peers, double tiles,
+                       double bytes, double block, int apart);
+/* A collective's messages, and what a member does with its own slice: `finish`,
+ * bytes read and written. */
+void load_collective(struct scene *c, struct load *l, struct move m,
+                     double finish);
+
+/* s more for elements added to a sum in fp32, or stored in fp32, where heads
+ * are at work at once (machine.h, struct surface). */
+double results_more(const struct scene *c, int pass, double added,
+                    double stored);
+/* Bytes of a partial result of all my queries: (o, lse), or dq. */
+double partial_form_bytes(const struct scene *c, int pass);
+/* Of a step: the results of my queries, added at once or apart and later. */
+double step_results(const struct scene *c, int pass);
+double parts_memory(const struct scene *c, int pass);
+double delta_memory(const struct scene *c);
+/* delta = rowsum(do * o), before all else of backward. */
+void add_delta_form(struct scene *c);
+
+/* ---- Strategies --------------------------------------------------------- */
+
 /* A strategy's forms: both passes add to the scene. */
 struct form {
     const struct strategy *strategy;
     void (*pass)(struct scene *c, int pass);
 };
 extern const struct form softmax_forms[];       /* strategy NULL last */
+/* forms_ring.c; the passes are of the group as it is. */
 void ring_pass(struct scene *c, int pass);
 void double_ring_pass(struct scene *c, int pass);
+void ring_form(struct scene *c, int pass);
+void token_form(struct scene *c, int pass);
+void double_ring_form(struct scene *c, int pass);
+/* Computing of a mean step. */
+double mean_step(const struct scene *c, int pass);
+/* forms_exchange.c */
+void ulysses_form(struct scene *c, int pass);
+void usp_form(struct scene *c, int pass);
+void twod_form(struct scene *c, int pass);
 
 #endif

@@ -78,6 +78,8 @@ struct step {                   /* an op; 32 bytes */
 struct need {                   /* a dependency */
     int32_t op, lane;
 };
+/* Bytes of a tile that lie together (ports.c). */
+int64_t tile_block(const struct schedule *s, struct tile t);
 struct message {                /* of a send */
     int64_t bytes, tiles;
     double seconds;             /* alone; < 0: it depends on the way */

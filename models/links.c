@@ -7,22 +7,55 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Ports -------------------------------------------------------------- */
+/* ---- Quantiles ---------------------------------------------------------- */
 
-/* Where the machine is asked for a quantile.  P10 and P90 lie 1.6 mean errors
- * away, if errors are normal. */
-static double segment_slower(const struct machine *m,
+const double links_stated[2] = { 0.86, 1.85 };
+
+double spread_slower(const struct machine *m, const double spread[2])
+{
+    return m->quantile == 0 || spread[0] <= 0 ? 1 : spread[m->quantile > 0];
+}
+
+/* P10 and P90 lie 1.6 mean errors away, if errors are normal. */
+double segment_slower(const struct machine *m,
                              const struct link_segment *s)
 {
     return fmax(0.1, 1 + 1.6 * s->error * m->quantile);
 }
 
-/* Usable bandwidths of links and starts of classes are one figure for all
- * sizes. */
-static double graph_slower(const struct machine *m)
+double edge_slower(const struct machine *m, const struct edge *e)
 {
-    return m->quantile < 0 ? 0.85 : m->quantile > 0 ? 1.2 : 1;
+    const double own[2] = { e->p10, e->p90 };
+
+    return spread_slower(m, e->p10 > 0 ? own : links_stated);
 }
+
+double route_slower(const struct machine *m, const struct route *r)
+{
+    double slower = 1;
+
+    for (int32_t i = 0; i < r->n; i++) {
+        double x = edge_slower(m, &m->graph->edges[r->links[i] / 2]);
+        slower = m->quantile < 0 ? fmin(slower, x) : fmax(slower, x);
+    }
+    return slower;
+}
+
+/* Of links that were measured as classes of routes; 0: none was. */
+static double classes_slower(const struct machine *m)
+{
+    double slower = 0;
+
+    for (int c = 0; c < ROUTE_CLASSES; c++)
+        for (int64_t i = 0; i < m->classes[c].n; i++) {
+            double x = segment_slower(m, &m->classes[c].segments[i]);
+            slower = slower == 0 ? x : m->quantile < 0 ? fmin(slower, x)
+                : fmax(slower, x);
+        }
+    return slower;
+}
+
+/* ---- Ports -------------------------------------------------------------- */
 
 static void port_way(const struct links *l, int64_t from, int64_t to,
                      int64_t bytes, struct way *w)
@@ -59,6 +92,7 @@ static void links_of_ports(struct links *l)
 struct kept_way {
     int64_t pair;               /* -1: free */
     double latency, bandwidth;
+    double slower;              /* than told, where a quantile is asked for */
     int64_t first;              /* of links */
     int32_t n;
     enum route_class class;
@@ -102,6 +136,7 @@ static void find_route(const struct links *l, int64_t from, int64_t to,
     w->pair = from * l->places + to;
     w->latency = r.latency;
     w->bandwidth = r.bandwidth;
+    w->slower = route_slower(l->m, &r);
     w->class = r.class;
     w->first = k->n_links;
     w->n = (int32_t)min64(r.n, ROUTE_LONGEST);
@@ -124,7 +159,7 @@ static void graph_way(const struct links *l, int64_t from, int64_t to,
     /* As measured between ranks with such a way, else as the graph says. */
     const struct link_segment *s = link_segment(&l->m->classes[at->class],
                                                 bytes);
-    double slower = s ? segment_slower(l->m, s) : graph_slower(l->m);
+    double slower = s ? segment_slower(l->m, s) : at->slower;
     w->latency = (s ? s->latency : at->latency) * slower;
     w->bandwidth = (s ? s->bandwidth : at->bandwidth) / slower;
     w->n = at->n;
@@ -141,8 +176,10 @@ static void links_of_graph(struct links *l)
     l->way = graph_way;
     l->kept = xcalloc(1, sizeof *l->kept);
     l->capacity = xcalloc((size_t)l->n, sizeof *l->capacity);
+    double slower = classes_slower(l->m);
     for (int64_t i = 0; i < l->n; i++)
-        l->capacity[i] = link_bandwidth(g, (int32_t)i) / graph_slower(l->m);
+        l->capacity[i] = link_bandwidth(g, (int32_t)i)
+            / (slower > 0 ? slower : edge_slower(l->m, &g->edges[i / 2]));
 }
 
 /* ---- Either ------------------------------------------------------------- */

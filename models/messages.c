@@ -9,18 +9,66 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* ---- Rows apart --------------------------------------------------------- */
+
+static int tiles_apart(const struct schedule *s, const struct operand *o,
+                       int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (tile_block(s, o[i].tile) < (int64_t)tile_bytes(s, o[i].tile))
+            return 1;
+    return 0;
+}
+
+static int op_apart(const struct rank *r, int32_t op)
+{
+    const struct schedule *s = r->shape->s;
+    int64_t n;
+    const struct operand *o = pool_operands_get(s->pool, s->ops[op].operands,
+                                                &n);
+
+    return tiles_apart(s, o, n);
+}
+
+/* Bytes that do not go in one piece: what is apart at one end is packed or
+ * unpacked, and copied twice, so that both take longer. */
+static int64_t message_apart(const struct simulation *sim,
+                             const struct start *s, int64_t bytes)
+{
+    return sim->m->link.apart_per_byte > 0
+        && (op_apart(s->r, s->op) || op_apart(s->peer, s->recv)) ? bytes : 0;
+}
+
+/* Of what a member sends and receives, as if the other end were like its own;
+ * reductions go by records. */
+static int64_t member_apart(const struct simulation *sim,
+                            const struct collective_op *x, int64_t bytes)
+{
+    const struct collective_shape *c = &x->c;
+    int64_t slices = x->op.collective == ALL_GATHER ? 1 : c->members;
+
+    return sim->m->link.apart_per_byte > 0
+        && !collective_reduces(x->op.collective)
+        && (tiles_apart(&x->s, c->send, slices * c->tiles)
+            || tiles_apart(&x->s, c->recv, c->members * c->tiles))
+        ? bytes : 0;
+}
+
+/* ---- The host's part ---------------------------------------------------- */
+
 /* The host's part of `messages` MPI messages, one a tile: it lengthens the op
  * that the core runs, or keeps an idle core busy.  Returns until when; 0 if it
  * computes. */
-static double charge(const struct simulation *sim, struct rank *r, int64_t messages,
-                     int64_t bytes)
+static double charge(const struct simulation *sim, struct rank *r,
+                     int64_t messages, int64_t bytes, int64_t apart)
 {
     struct engine *g = sim_engine(sim, r, LANE_COMPUTE);
 
     if (!sim->o.network->host || !sim->m->shared_core)
         return 0;
     double cost = (double)messages * sim->m->link.overhead
-        + (double)bytes * sim->m->link.host_per_byte;
+        + (double)bytes * sim->m->link.host_per_byte
+        + (double)apart * sim->m->link.apart_per_byte;
     if (g->op >= 0) {
         g->end += cost;
         return 0;
@@ -141,10 +189,11 @@ static double member_charge(struct simulation *sim,
                             const struct collective_op *x)
 {
     struct work w = op_work(&x->s, &x->op);
+    int64_t bytes = w.sent_bytes + w.received_bytes;
 
     return charge(sim, &sim->rank[x->s.rank],
-                  collective_messages(&x->c, x->op.collective),
-                  w.sent_bytes + w.received_bytes);
+                  collective_messages(&x->c, x->op.collective), bytes,
+                  member_apart(sim, x, bytes));
 }
 
 /* Members that are simulated. */
@@ -262,8 +311,9 @@ static void channel_charge(struct simulation *sim, int channel)
                 continue;
             }
             const struct message *msg = &sim->messages[st->cost];
-            s->until = fmax(s->until, charge(sim, side ? s->peer : s->r,
-                                             msg->tiles, msg->bytes));
+            s->until = fmax(s->until, charge(
+                sim, side ? s->peer : s->r, msg->tiles, msg->bytes,
+                message_apart(sim, s, msg->bytes)));
             if (side)
                 message_go(sim, s);
         }

@@ -68,8 +68,7 @@ int port_pushed(struct simulation *sim, int64_t place, int32_t version,
 
 /* ---- Tiles -------------------------------------------------------------- */
 
-/* Bytes of a tile that lie together. */
-static int64_t tile_block(const struct schedule *s, struct tile t)
+int64_t tile_block(const struct schedule *s, struct tile t)
 {
     const struct buffer *b = &s->buffers[t.buffer];
     int64_t n, bytes = (int64_t)tile_bytes(s, t);

@@ -20,7 +20,8 @@
  *   loggp  T = L + 2o + S G, by segments of the machine's link, or L and G of
  *          the route (topo/graph.h); where the machine's ranks compute and
  *          communicate on one core, a message also takes o per tile + S O of it
- *          on either side, and completion is seen when the computing core looks
+ *          on either side, more where rows lie apart at one end and are
+ *          packed, and completion is seen when the computing core looks
  *          (machine.poll_interval)
  *   flow   as loggp, but the bytes of all messages under way share the links of
  *          their ways, in either direction, max-min fairly (models/flow.c); the

@@ -107,9 +107,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_predict SCENARIO RANKS [KEY=VALUE...]\n");
         return 2;
     }
-    struct scenario *s = scenario_load(argv[1],
-                                       (const char *const *)argv + 3,
-                                       argc - 3, &e);
+    const struct string_list sets = { argv + 3, argc - 3, 0 };
+    struct scenario *s = scenario_load(argv[1], &sets, &e);
     const struct kernel_backend *kernel = s ? kernel_find(s->kernel, &e)
                                             : NULL;
     struct machine *m = kernel ? scenario_machine(s, NULL, &e) : NULL;

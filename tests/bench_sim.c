@@ -112,9 +112,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_sim SCENARIO NETWORK [--fold] [KEY=VALUE...]\n");
         return 2;
     }
-    struct scenario *s = scenario_load(argv[1],
-                                       (const char *const *)argv + at,
-                                       argc - at, &e);
+    const struct string_list sets = { argv + at, argc - at, 0 };
+    struct scenario *s = scenario_load(argv[1], &sets, &e);
     struct machine *m = s ? scenario_machine(s, NULL, &e) : NULL;
     const struct network_model *network = network_find(argv[2]);
     if (!m || !network) {

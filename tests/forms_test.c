@@ -21,7 +21,8 @@
 static const char cores[] =
     "{name: cores, cores: 64, memory: 64 GB, memory_bandwidth: 10 GB/s,"
     " op_overhead: 2 us, repeat_overhead: 5 us, shared_core: true,"
-    " link: {overhead: 1 us, host_per_byte: 1e-11, segments: ["
+    " link: {overhead: 1 us, host_per_byte: 1e-11, apart_per_byte: 3e-10,"
+    " segments: ["
     "  {from: 0, latency: 2 us, bandwidth: 2 GB/s},"
     "  {from: 65536, latency: 9 us, bandwidth: 4 GB/s}]},"
     " surfaces: ["

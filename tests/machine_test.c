@@ -26,7 +26,7 @@ static struct surface_point points[] = {
     { 512, 64, 7e-6 }, { 512, 256, 22e-6 }, { 512, 4096, 300e-6 },
 };
 static struct surface grid = { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64,
-                               1, 6, points, 0, 0, 0, 0, 0 };
+                               1, 6, points, 0, 0, 0, 0, 0, 0 };
 
 static void interpolates(void **state)
 {
@@ -78,13 +78,13 @@ static void chooses_surface(void **state)
                                  { 1, 1, 4 } };
     struct surface s[] = {
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 1, 1, &p[0], 0, 0,
-          0, 0, 0 },
-        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 8, 1, &p[1], 0, 0,
-          0, 0, 0 },
-        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 128, 128, 1, 1, &p[2], 0, 0,
-          0, 0, 0 },
-        { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 128, 128, 1, 1, &p[3], 0,
           0, 0, 0, 0 },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 64, 64, 8, 1, &p[1], 0, 0,
+          0, 0, 0, 0 },
+        { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 128, 128, 1, 1, &p[2], 0, 0,
+          0, 0, 0, 0 },
+        { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 128, 128, 1, 1, &p[3], 0,
+          0, 0, 0, 0, 0 },
     };
     struct machine m = { .n_surfaces = 4, .surfaces = s };
     struct error e;
@@ -267,11 +267,11 @@ static void chooses_heads(void **state)
     struct surface_point p[] = { { 1, 1, 1 }, { 1, 1, 2 }, { 1, 1, 3 } };
     struct surface s[] = {
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 4, 1, &p[0], 32, 0,
-          0, 0, 0 },
+          0, 0, 0, 0 },
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 4, 1, &p[1], 8, 0,
-          0, 0, 0 },
+          0, 0, 0, 0 },
         { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 64, 64, 1, 1, &p[2], 32, 0,
-          0, 0, 0 },
+          0, 0, 0, 0 },
     };
     struct machine m = { .n_surfaces = 3, .surfaces = s };
     static const struct { int64_t group, heads; double seconds; } cases[] = {

@@ -230,7 +230,7 @@ static void results_and_rates(void **state)
 {
     struct surface_point p = { 1, 1, 1e-9 };
     struct surface s = { "attend", "cuda", DTYPE_BF16, BLOCK_FULL, 8, 8, 1, 1,
-                         &p, 1, 1e-10, 3e-10, 1, 1 };
+                         &p, 1, 1e-10, 3e-10, 1, 1, 0 };
     struct rate_point rp[] = { { 1000, 2e9 }, { 4000, 4e9 } };
     struct rate rate = { "sum", "cuda", DTYPE_FP32, 8, 8, 2, rp, 2 };
     struct machine m = { .devices = 1, .n_surfaces = 1, .surfaces = &s,
@@ -263,9 +263,9 @@ static void corners(void **state)
     struct surface_point f = { 1, 1, 1e-9 };
     struct surface s[] = {
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &f, 0, 0, 0, 1,
-          1 },
+          1, 0 },
         { "attend", "cpu", DTYPE_FP32, BLOCK_CORNER, 8, 8, 1, 2, c, 0, 0, 0, 1,
-          1 },
+          1, 0 },
     };
     struct machine m = { .n_surfaces = 2, .surfaces = s };
     const struct attend_seconds cases[] = {

@@ -18,14 +18,14 @@ enum { RANKS = 64 };
 static const double PAIR = 1e-9, BYTE = 1e-9;
 
 static struct surface_point point = { 1, 1, 1e-9 };
+#define SURFACE(of, kind) { .op = of, .kernel = "cpu", .block = kind, \
+    .dtype = DTYPE_FP32, .head_dim = 8, .value_dim = 8, .group = 1, .n = 1, \
+    .points = &point, .p10 = 1, .p90 = 1 }
 static struct surface surfaces[] = {
-    { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point, 0, 0, 0, 1,
-      1 },
-    { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &point, 0, 0, 0, 1,
-      1 },
-    { "attend_backward", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 1, &point, 0,
-      0, 0, 1, 1 },
+    SURFACE("attend", BLOCK_FULL), SURFACE("attend", BLOCK_CAUSAL),
+    SURFACE("attend_backward", BLOCK_FULL),
 };
+#undef SURFACE
 static struct link_segment segments[2];
 static const struct links *with_links;  /* NULL: the machine's */
 static const int32_t *with_slots;

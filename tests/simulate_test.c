@@ -213,6 +213,35 @@ static void shared_core(void **state)
     bench_close(&t);
 }
 
+/* Half of the rows, every second one: both ends take 0.3 ns a byte more, the
+ * idle receiver, too; rows that lie together do not. */
+static void rows_apart(void **state)
+{
+    const struct run every_second = { 0, 2, 500 };
+    struct machine m = unit_machine();
+    struct bench t;
+
+    (void)state;
+    m.shared_core = 1;
+    m.link.apart_per_byte = 0.3e-9;
+    for (int apart = 0; apart <= 2; apart++) {
+        bench_open(&t, 2);
+        struct tile out = tile_rows(t.s[0], t.a[0].buffer, 0, 500);
+        struct tile in = tile_rows(t.s[1], t.a[1].buffer, 0, 500);
+        if (apart)              /* at one end, or both */
+            out.rows = pool_rows(t.pool, &every_second, 1);
+        if (apart == 2)
+            in.rows = out.rows;
+        move(&t, 0, out, 1, in);
+        attend_keys(&t, 0, 200);
+        struct simulate_result r = bench_run(&t, &m, "loggp");
+        assert_seconds(r.rank_seconds[0], apart ? 215e-6 : 200e-6);
+        assert_seconds(r.rank_seconds[1], 50e-6);
+        simulate_result_clear(&r);
+        bench_close(&t);
+    }
+}
+
 /* Copy and compute: at once on two engines, in turn on one. */
 static void copy_lane(void **state)
 {
@@ -397,9 +426,9 @@ static void bands(void **state)
     struct surface_point square = { 100, 100, 80e-6 };  /* 29.5 us of edge */
     struct surface two[] = {
         { "attend", "cpu", DTYPE_FP32, BLOCK_FULL, 8, 8, 1, 2, full, 0, 0, 0,
-          1, 1 },
+          1, 1, 0 },
         { "attend", "cpu", DTYPE_FP32, BLOCK_CAUSAL, 8, 8, 1, 1, &square, 0, 0,
-          0, 1, 1 },
+          0, 1, 1, 0 },
     };
     struct machine m = { .n_surfaces = 2, .surfaces = two };
     const struct attend_seconds cases[] = {
@@ -440,6 +469,7 @@ int main(void)
         cmocka_unit_test(gather_then_attend), cmocka_unit_test(all_to_all),
         cmocka_unit_test(scatter_sums), cmocka_unit_test(loggp_message),
         cmocka_unit_test(overlap_known), cmocka_unit_test(shared_core),
+        cmocka_unit_test(rows_apart),
         cmocka_unit_test(copy_lane), cmocka_unit_test(staged),
         cmocka_unit_test(staged_between_some),
         cmocka_unit_test(deadlock),

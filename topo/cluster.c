@@ -47,7 +47,7 @@ static int connect(struct site *s, int32_t a, int32_t b, enum edge_type type,
     struct edge like = {
         .type = type, .half = l->half, .datasheet = wide * l->datasheet,
         .bandwidth = { wide * l->usable, wide * l->usable },
-        .latency = l->latency
+        .latency = l->latency, .p10 = l->p10, .p90 = l->p90
     };
     graph_edge(s->g, a, b, &like);
     return 0;

@@ -16,6 +16,8 @@ struct cluster_link {
     int given;
     double datasheet, usable;   /* B/s; datasheet 0: not stated */
     double latency;             /* s */
+    double p10, p90;            /* of a message's true time / told; 0: not
+                                   stated */
     int half;                   /* half duplex */
 };
 

@@ -31,8 +31,8 @@ static int read_link(struct yaml *y, int map, const char *key,
 
     *l = (struct cluster_link){ .given = 1 };
     machine_join(full, sizeof full, key, "duplex");
-    if (machine_read_fields(y, map, key, cluster_link_fields, no_fields,
-                            others, l, e)
+    if (machine_read_fields(y, map, key, cluster_link_fields,
+                            cluster_link_spread_fields, others, l, e)
         || yaml_word(y, yaml_get(y, map, "duplex"), full, duplex, &l->half, e))
         return -1;
     if (!yaml_get(y, map, "usable"))
@@ -40,6 +40,9 @@ static int read_link(struct yaml *y, int map, const char *key,
     if (!(l->usable > 0))
         return yaml_fail(y, map, key, e, "a link needs a bandwidth above 0: "
                          "usable, or datasheet where nothing is known");
+    if ((l->p10 > 0) != (l->p90 > 0) || l->p10 > l->p90)
+        return yaml_fail(y, map, key, e, "p10 and p90 go together, "
+                         "p10 <= p90");
     if (l->datasheet > 0 && l->usable > l->datasheet)
         return yaml_fail(y, map, key, e, "usable is more than datasheet says");
     return 0;

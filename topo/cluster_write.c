@@ -13,6 +13,10 @@ static void write_link(FILE *out, const char *indent, enum edge_type type,
 {
     fprintf(out, "%s%s: {", indent, edge_names[type]);
     fields_write(out, cluster_link_fields, l);
+    if (l->p10 > 0) {
+        fputs(", ", out);
+        fields_write(out, cluster_link_spread_fields, l);
+    }
     fprintf(out, ", duplex: %s}\n", l->half ? "half" : "full");
 }
 
@@ -27,7 +31,8 @@ static void write_links(FILE *out, const char *indent,
         const struct cluster_link *l = &links[t], *b = &but[t];
         if (!l->given || (b->given && l->datasheet == b->datasheet
                           && l->usable == b->usable
-                          && l->latency == b->latency && l->half == b->half))
+                          && l->latency == b->latency && l->half == b->half
+                          && l->p10 == b->p10 && l->p90 == b->p90))
             continue;
         if (!any++)
             fprintf(out, "%slinks:\n", indent);

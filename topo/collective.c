@@ -243,14 +243,18 @@ double collective_constants(const struct collective_path *path,
 
 /* ---- Paths -------------------------------------------------------------- */
 
-/* What can be had of a link while many use it. */
-static double link_usable(const struct graph *g, int32_t link)
+/* What can be had of a link while many use it; where a quantile is asked for, as
+ * unsure as the link says it is. */
+static double link_usable(const struct machine *m, int32_t link)
 {
-    const struct edge *e = &g->edges[link / 2];
+    const struct edge *e = &m->graph->edges[link / 2];
     double bandwidth = e->bandwidth[link % 2];
 
-    return e->datasheet > 0 ? fmin(bandwidth, usable * e->datasheet)
-        : bandwidth;
+    if (e->datasheet > 0)
+        bandwidth = fmin(bandwidth, usable * e->datasheet);
+    if (m->quantile && e->p10 > 0)
+        bandwidth /= m->quantile < 0 ? e->p10 : e->p90;
+    return bandwidth;
 }
 
 /* One more message over each link of the route; `load` by resource. */
@@ -290,7 +294,7 @@ void collective_path(const struct machine *m, const int32_t *slots,
             add_route(m, slots[i], slots[(i + k) % ranks], load, path);
     for (int32_t i = 0; i < 2 * g->n_edges; i++)
         if (load[i] > 0)
-            path->bandwidth = fmin(path->bandwidth, link_usable(g, i)
+            path->bandwidth = fmin(path->bandwidth, link_usable(m, i)
                                    * (double)peers / load[i]);
     path->reduces = path->class == CLASS_NVLINK
         && path->bandwidth > usable * 400e9;

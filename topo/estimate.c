@@ -19,7 +19,12 @@ const char *const estimate_names[] = {
 static const double backward_rate = 0.85;
 static const double spread_mask[2] = { 0.90, 1.12 };
 static const double spread_forward[2] = { 0.88, 1.12 };
-static const double spread_roofline[2] = { 0.77, 1.33 };
+static const double spread_roofline[2] = { 0.88, 1.73 };
+static const double spread_head[2] = { 0.96, 1.64 };    /* half the size */
+static const double spread_longer[2] = { 0.87, 1.01 };  /* twice the length */
+static const double spread_code[2] = { 0.95, 1.49 };
+static const double spread_short_code[2] = { 0.92, 1.96 };
+enum { SHORT = 2048 };                  /* tokens of a square */
 static const double head_offset = 24;
 
 int machine_any_kernel(const char *kernel)
@@ -107,7 +112,44 @@ const struct surface *machine_surface(const struct machine *m, const char *op,
     return nearest(&a, 0, &d);
 }
 
+/* ---- Intervals ---------------------------------------------------------- */
+
+/* By what is independent of the rest; `times` that in logarithms, < 0: the
+ * other way about. */
+static void widen(struct block_time *x, const double spread[2], double times)
+{
+    double down = log(spread[times < 0]) * times;
+    double up = log(spread[times >= 0]) * times;
+
+    x->low = exp(-hypot(log(x->low), down));
+    x->high = exp(hypot(log(x->high), up));
+}
+
 /* ---- From tables -------------------------------------------------------- */
+
+/* log2 of how many times smaller the heads asked for are than s's. */
+static double head_octaves(const struct question *a, const struct surface *s)
+{
+    return log2(pair_flops(a->op, (double)s->head_dim, (double)s->value_dim)
+                / pair_flops(a->op, (double)a->shape->head_dim,
+                             (double)a->shape->value_dim));
+}
+
+/* What one surface says of itself, and what is known of tables of others. */
+static void surface_interval(const struct question *a, struct block_time *x)
+{
+    const struct surface *s = x->surface;
+
+    x->low = s->p10;
+    x->high = s->p90;
+    if (!(x->low > 0))
+        surface_residuals(s, &x->low, &x->high);
+    if (s->heads)
+        widen(x, spread_head, head_octaves(a, s));
+    if (s->published)
+        widen(x, (double)a->q * (double)a->k > (double)SHORT * SHORT
+              ? spread_code : spread_short_code, 1);
+}
 
 /* Flops of a pair with a head size that is `more` than that of s. */
 static double surface_flops(const struct surface *s, double more)
@@ -194,6 +236,7 @@ static struct block_time beyond_tables(const struct question *a,
     struct block_time x = from_tables(&inside);
     x.seconds *= block_pairs(a->block, a->q, a->k)
         / block_pairs(a->block, last->q, last->k);
+    widen(&x, spread_longer, log2(longer));
     return x;
 }
 
@@ -215,10 +258,9 @@ static struct block_time from_tables(const struct question *a)
         return (struct block_time){ .low = 1, .high = 1 };
     if (is_beyond(a, s))
         return beyond_tables(a, s);
-    struct block_time x = { on_surface(a, s), s->p10, s->p90, ESTIMATE_TABLE, s,
-                          nearest_point(s, a->q, a->k) };
-    if (!(x.low > 0))
-        surface_residuals(s, &x.low, &x.high);
+    struct block_time x = { on_surface(a, s), 1, 1, ESTIMATE_TABLE, s,
+                            nearest_point(s, a->q, a->k) };
+    surface_interval(a, &x);
     const struct surface *below = nearest(a, -1, &db);
     const struct surface *above = nearest(a, 1, &da);
     /* Of another dtype or head size only one counts. */
@@ -232,14 +274,6 @@ static struct block_time from_tables(const struct question *a)
 }
 
 /* ---- From what is near -------------------------------------------------- */
-
-static void widen(struct block_time *x, const double spread[2],
-                  enum estimate_how how)
-{
-    x->low = exp(-hypot(log(x->low), log(spread[0])));
-    x->high = exp(hypot(log(x->high), log(spread[1])));
-    x->how = how;
-}
 
 /* Rate of a full block of n x n / that of a causal one. */
 static double full_over_causal(double n, double heads)
@@ -259,7 +293,8 @@ static struct block_time from_mask(const struct question *a,
         slower = 1;
     x.seconds *= block_pairs(a->block, a->q, a->k) * slower
         / block_pairs(other->block, other->q, other->k);
-    widen(&x, spread_mask, ESTIMATE_MASK);
+    widen(&x, spread_mask, 1);
+    x.how = ESTIMATE_MASK;
     return x;
 }
 
@@ -315,7 +350,8 @@ static struct block_time from_forward(const struct question *a)
     x.seconds *= pair_flops(a->op, (double)s->head_dim, (double)s->value_dim)
         / pair_flops("attend", (double)s->head_dim, (double)s->value_dim)
         / backward_rate;
-    widen(&x, spread_forward, ESTIMATE_FORWARD);
+    widen(&x, spread_forward, 1);
+    x.how = ESTIMATE_FORWARD;
     return x;
 }
 

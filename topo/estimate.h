@@ -15,8 +15,7 @@
  *   forward   2.5 x the flop of forward at 0.85 of its rate (cuDNN on H200 and
  *             GB200 0.76-0.87, FlashAttention-2 on H100 0.80-0.97)
  *   roofline  flop at machine.peak x 0.6 / (1 + (20 us / x)^0.8), x the op's
- *             seconds at peak.  Fitted to 1,100 causal rows of five GPUs:
- *             P10-P90 -23 % to +33 %.
+ *             seconds at peak
  *
  * What this project measured itself and did not fit to, cuDNN on one H100: mask
  * 12 % off from 1,024 on, forward 5 % from 4,096 on (tests/estimate_test.c).
@@ -25,8 +24,23 @@
  * are at once: 64 against 128 takes 0.57-0.58 with FlashAttention-2 (A100,
  * H100).  Of heads one after the other, whose products are not all of the time
  * either, two measured head sizes give a line in the flops of a pair; one, that
- * in proportion to them.  Nothing is faster than machine.peak.  Sources:
- * models/data/README.md. */
+ * in proportion to them.  Squares longer than those of a table go at the rate of
+ * more heads.  Nothing is faster than machine.peak.  Sources:
+ * models/data/README.md.
+ *
+ * P10 and P90 of true / told are of residuals, taken to be independent:
+ *
+ *   of the table itself, by points that were left out (or by its own points)
+ *   of another code base's kernel, where the table is not of this machine's own
+ *     calibration: 0.95 1.49; of blocks up to 2,048 squared 0.92 1.96
+ *   of half the head size, 0.96 1.64; of twice that, the inverse; and so on
+ *   of twice the longest square, 0.87 1.01; and so on
+ *   of mask and forward, as above; of a roofline, 0.88 1.73
+ *
+ * scripts/attention-tables --residuals prints the last but mask and forward:
+ * they are of rows of vLLM, SGLang, TensorRT-LLM, FlashAttention and cuDNN on
+ * five GPUs, every GPU and code base as heavy as the others, and hold 70 to
+ * 79 % of a table that they were not taken from, 60 to 84 % of a GPU. */
 #ifndef SPAR_ESTIMATE_H
 #define SPAR_ESTIMATE_H
 

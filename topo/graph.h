@@ -54,6 +54,8 @@ struct edge {
     double bandwidth[2];        /* B/s that can be had, from end[0], end[1];
                                    INFINITY: unknown */
     double latency;             /* s */
+    double p10, p90;            /* of a message's true time / told; 0: not
+                                   stated */
 };
 
 /* A link is an edge in one direction, number 2 * edge + (0 from end[0]). */

@@ -46,6 +46,8 @@ struct surface {
     /* Of measured / interpolated, over points that were left out: P10 and P90;
      * 0: not stated, those of its own points (topo/estimate.h). */
     double p10, p90;
+    int published;              /* of a file of kernels: not measured on this
+                                   machine, nor of our code */
 };
 
 /* What is asked of the surfaces. */
@@ -88,6 +90,7 @@ struct link {
     struct link_segment *segments;      /* ascending, contiguous */
     double overhead;            /* o, s: host time per message */
     double host_per_byte;       /* O, s/B: host time per byte moved; 0: none */
+    double apart_per_byte;      /* s/B more where rows lie apart at one end */
 };
 
 /* Pairs of slots that send at once, of one class of route and over the same

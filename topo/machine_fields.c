@@ -58,6 +58,8 @@ const struct field link_fields[] = {
       "s of the host per message (o)" },
     { "host_per_byte", FIELD_REAL, AT(link, host_per_byte), 0, "s/B",
       "s/B of the host per byte moved (O)" },
+    { "apart_per_byte", FIELD_REAL, AT(link, apart_per_byte), 0, "s/B",
+      "s/B more where rows lie apart" },
     { NULL, 0, 0, 0, NULL, NULL }
 };
 const struct field segment_fields[] = {
@@ -124,6 +126,11 @@ const struct field cluster_link_fields[] = {
     { "datasheet", FIELD_REAL, AT(cluster_link, datasheet), 0, "B/s", NULL },
     { "usable", FIELD_REAL, AT(cluster_link, usable), 0, "B/s", NULL },
     { "latency", FIELD_REAL, AT(cluster_link, latency), 0, "s", NULL },
+    { NULL, 0, 0, 0, NULL, NULL }
+};
+const struct field cluster_link_spread_fields[] = {
+    { "p10", FIELD_REAL, AT(cluster_link, p10), 0, "1", NULL },
+    { "p90", FIELD_REAL, AT(cluster_link, p90), 0, "1", NULL },
     { NULL, 0, 0, 0, NULL, NULL }
 };
 const struct field cluster_switch_fields[] = {

@@ -27,7 +27,8 @@ extern const struct field machine_fields[], device_fields[], link_fields[],
     collective_fields[], collective_group_fields[],
     collective_spread_fields[];
 /* Of a cluster. */
-extern const struct field cluster_link_fields[], cluster_switch_fields[],
+extern const struct field cluster_link_fields[],
+    cluster_link_spread_fields[], cluster_switch_fields[],
     cluster_gpu_fields[], cluster_host_fields[], cluster_fabric_fields[];
 
 /* "key: value, ...", without end of line (machine_write.c). */

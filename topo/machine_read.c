@@ -429,8 +429,10 @@ static int read_kernels(struct yaml *y, struct machine *m, struct error *e)
     struct surface *added = list;
     m->surfaces = xrealloc(m->surfaces, (size_t)(m->n_surfaces + n)
                            * sizeof *m->surfaces);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        added[i].published = !yaml_get(y, root, "cores");
         m->surfaces[m->n_surfaces++] = added[i];
+    }
     free(list);
     return rc;
 }

@@ -55,10 +55,19 @@ libcli_a_SOURCES = \
 	%D%/validate.h \
 	%D%/validate_attention.c \
 	%D%/validate_collectives.c \
+	%D%/validate_cover.c \
+	%D%/validate_links.c \
+	%D%/validate_report.c \
+	%D%/validate_rows.c \
+	%D%/validate_scores.c \
+	%D%/what_axes.c \
 	%D%/what_if.c \
 	%D%/what_if.h \
+	%D%/what_internal.h \
+	%D%/what_longest.c \
 	%D%/what_report.c \
-	%D%/what_report.h
+	%D%/what_report.h \
+	%D%/what_walk.c
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSPAR_SOURCE_DIR='"$(abs_top_srcdir)"' -DSPAR_DATADIR='"$(pkgdatadir)"'
 %D%/libcli_a-scenario_data.$(OBJEXT): Makefile    # a moved tree

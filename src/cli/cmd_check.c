@@ -172,9 +172,7 @@ static int check_all(const struct scenario *s, const struct lowered *lowered,
 static int check_exec(const struct call *call, struct error *e)
 {
     const struct check_options *o = call->options;
-    struct scenario *s = scenario_load(call->operands[0],
-                                       (const char *const *)o->sets.items,
-                                       (int)o->sets.n, e);
+    struct scenario *s = scenario_load(call->operands[0], &o->sets, e);
     struct lowered lowered = { .near = NULL };
     int rc = -1;
 

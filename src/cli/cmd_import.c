@@ -8,11 +8,9 @@
 
 #include "topo/import.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct import_options {
     const char *machine, *output, *host, *gpu, *op;
@@ -88,20 +86,15 @@ static struct machine *base_machine(const char *name, const struct import *in,
 static int write_file(const struct machine *m, const struct call *call,
                       const char *path, struct error *e)
 {
-    char *temporary = xasprintf("%s.XXXXXX", path);
-    int f = mkstemp(temporary), rc = 0;
-    FILE *out = f < 0 ? NULL : fdopen(f, "w");
+    struct output o;
+    FILE *out = output_begin(&o, path);
+    int rc = 0;
 
     if (out) {
         fprintf(out, "# Written by: %s\n", call->line);
         rc = machine_write(m, out);
     }
-    if (!out || fclose(out) || rc || rename(temporary, path))
-        rc = fail(e, "%s: cannot be written: %s", path, strerror(errno));
-    if (rc && f >= 0)
-        unlink(temporary);
-    free(temporary);
-    return rc;
+    return output_finish(&o, rc, e);
 }
 
 static int write_machine(const struct import *in, const struct call *call,

@@ -126,9 +126,7 @@ static int list_costs_of(const struct call *call, struct error *e)
     struct scenario *s = NULL;
 
     if (call->n_operands) {
-        s = scenario_load(call->operands[0],
-                          (const char *const *)o->sets.items, (int)o->sets.n,
-                          e);
+        s = scenario_load(call->operands[0], &o->sets, e);
         if (!s)
             return -1;
     }

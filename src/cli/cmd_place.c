@@ -9,10 +9,8 @@
 #include "cli/place_report.h"
 #include "topo/hostlist.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct place_options {
     int format, network;
@@ -146,18 +144,12 @@ static int find_slots(struct scenario *s, const struct machine *m,
 static int write_hosts(const char *path, const struct place_report *r,
                        struct error *e)
 {
-    char *temporary = xasprintf("%s.XXXXXX", path);
-    int f = mkstemp(temporary), rc = 0;
-    FILE *out = f < 0 ? NULL : fdopen(f, "w");
+    struct output o;
+    FILE *out = output_begin(&o, path);
 
     if (out)
         place_hosts(out, r);
-    if (!out || fclose(out) || rename(temporary, path))
-        rc = fail(e, "%s: cannot be written: %s", path, strerror(errno));
-    if (rc && f >= 0)
-        unlink(temporary);
-    free(temporary);
-    return rc;
+    return output_finish(&o, 0, e);
 }
 
 /* ---- All of it ----------------------------------------------------------- */
@@ -255,9 +247,7 @@ static int check_files(const struct scenario *s, const struct place_options *o,
 static int place_exec(const struct call *call, struct error *e)
 {
     const struct place_options *o = call->options;
-    struct scenario *s = scenario_load(call->operands[0],
-                                       (const char *const *)o->sets.items,
-                                       (int)o->sets.n, e);
+    struct scenario *s = scenario_load(call->operands[0], &o->sets, e);
     int rc = -1;
 
     if (s && !scenario_check_entry(s, o->entry, e)

@@ -254,9 +254,7 @@ static int what_scenario(struct scenario *s, const struct call *call,
 static int plan_exec(const struct call *call, struct error *e)
 {
     const struct plan_options *o = call->options;
-    struct scenario *s = question_load(call->operands[0],
-                                       (const char *const *)o->sets.items,
-                                       (int)o->sets.n, e);
+    struct scenario *s = question_load(call->operands[0], &o->sets, e);
     int rc = -1;
 
     if (s && yaml_get(s->yaml, yaml_root(s->yaml), "what_if"))

@@ -173,9 +173,7 @@ static int show_all(struct scenario *s, const struct show_options *o,
 static int show_exec(const struct call *call, struct error *e)
 {
     const struct show_options *o = call->options;
-    struct scenario *s = scenario_load(call->operands[0],
-                                       (const char *const *)o->sets.items,
-                                       (int)o->sets.n, e);
+    struct scenario *s = scenario_load(call->operands[0], &o->sets, e);
     int rc = -1;
 
     if (s && !scenario_need_ranks(s, e))

@@ -338,9 +338,7 @@ static int sim_scenario(struct scenario *s, const struct call *call,
 static int sim_exec(const struct call *call, struct error *e)
 {
     const struct sim_options *o = call->options;
-    struct scenario *s = scenario_load(call->operands[0],
-                                       (const char *const *)o->sets.items,
-                                       (int)o->sets.n, e);
+    struct scenario *s = scenario_load(call->operands[0], &o->sets, e);
     int rc = -1;
 
     if (!s)

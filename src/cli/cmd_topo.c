@@ -118,7 +118,7 @@ static int draw_loaded(struct scenario *s, const struct topo_options *o,
 
 static int draw_traffic(const struct topo_options *o, struct error *e)
 {
-    struct scenario *s = scenario_load(o->traffic, NULL, 0, e);
+    struct scenario *s = scenario_load(o->traffic, NULL, e);
     int rc = s && !scenario_need_ranks(s, e) ? draw_loaded(s, o, e) : -1;
 
     scenario_destroy(s);

@@ -43,3 +43,25 @@ int output_check(const char *path, const char *const *taken, int n,
     free(temporary);
     return rc;
 }
+
+FILE *output_begin(struct output *o, const char *path)
+{
+    o->path = path;
+    o->temporary = xasprintf("%s.XXXXXX", path);
+    int f = mkstemp(o->temporary);
+    o->file = f < 0 ? NULL : fdopen(f, "w");
+    return o->file;
+}
+
+int output_finish(struct output *o, int failed, struct error *e)
+{
+    int rc = 0;
+
+    if (!o->file || fclose(o->file) || failed
+        || rename(o->temporary, o->path))
+        rc = fail(e, "%s: cannot be written: %s", o->path, strerror(errno));
+    if (rc && o->file)
+        unlink(o->temporary);
+    free(o->temporary);
+    return rc;
+}

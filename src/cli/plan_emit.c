@@ -4,11 +4,9 @@
 #include "cli/plan_report.h"
 
 #include "base/yaml.h"
+#include "cli/output.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /* KEY=TEXT in the tree, TEXT in YAML. */
 static int set(struct scenario *s, const char *key, const char *text,
@@ -114,17 +112,11 @@ int scenario_emit(const char *path, struct scenario *s, const char *line,
 {
     if (set_files(s, e))
         return -1;
-    char *temporary = xasprintf("%s.XXXXXX", path);
-    int f = mkstemp(temporary), rc = 0;
-    FILE *out = f < 0 ? NULL : fdopen(f, "w");
+    struct output o;
+    FILE *out = output_begin(&o, path);
     if (out) {
         fprintf(out, "# Written by: %s\n", line);
         yaml_print(s->yaml, out, "what_if");
     }
-    if (!out || fclose(out) || rename(temporary, path))
-        rc = fail(e, "%s: cannot be written: %s", path, strerror(errno));
-    if (rc && f >= 0)
-        unlink(temporary);
-    free(temporary);
-    return rc;
+    return output_finish(&o, 0, e);
 }

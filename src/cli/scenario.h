@@ -5,6 +5,7 @@
 #ifndef SPAR_SCENARIO_H
 #define SPAR_SCENARIO_H
 
+#include "base/options.h"
 #include "job/jitter.h"
 #include "job/job.h"
 #include "run/verify.h"
@@ -55,15 +56,18 @@ struct scenario {
 struct scenario *scenario_parse(const char *path, const char *text,
                                 size_t size, const char *const *sets,
                                 int n_sets, struct error *e);
-/* Read the file, and the shapes of its `input`: a scenario that is ready. */
-struct scenario *scenario_load(const char *path, const char *const *sets,
-                               int n_sets, struct error *e);
+/* Read the file, with what --set says (NULL: nothing), and the shapes of its
+ * `input`: a scenario that is ready. */
+struct scenario *scenario_load(const char *path,
+                               const struct string_list *sets,
+                               struct error *e);
 /* The same of what `plan` is asked: `strategies` may be missing. */
 struct scenario *question_parse(const char *path, const char *text,
                                 size_t size, const char *const *sets,
                                 int n_sets, struct error *e);
-struct scenario *question_load(const char *path, const char *const *sets,
-                               int n_sets, struct error *e);
+struct scenario *question_load(const char *path,
+                               const struct string_list *sets,
+                               struct error *e);
 void scenario_destroy(struct scenario *s);
 
 /* What its input file must have. */

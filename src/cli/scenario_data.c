@@ -98,14 +98,14 @@ typedef struct scenario *(*parse_fn)(const char *path, const char *text,
                                      int n_sets, struct error *e);
 
 static struct scenario *load(parse_fn parse, const char *path,
-                             const char *const *sets, int n_sets,
-                             struct error *e)
+                             const struct string_list *sets, struct error *e)
 {
     size_t size;
     int which;
     char *text = file_read(&path, 1, &which, &size, e);
-    struct scenario *s = text ? parse(path, text, size, sets, n_sets, e)
-                              : NULL;
+    struct scenario *s = text ? parse(
+        path, text, size, sets ? (const char *const *)sets->items : NULL,
+        sets ? (int)sets->n : 0, e) : NULL;
 
     free(text);
     if (s && s->input && load_input(s, e)) {
@@ -115,14 +115,16 @@ static struct scenario *load(parse_fn parse, const char *path,
     return s;
 }
 
-struct scenario *scenario_load(const char *path, const char *const *sets,
-                               int n_sets, struct error *e)
+struct scenario *scenario_load(const char *path,
+                               const struct string_list *sets,
+                               struct error *e)
 {
-    return load(scenario_parse, path, sets, n_sets, e);
+    return load(scenario_parse, path, sets, e);
 }
 
-struct scenario *question_load(const char *path, const char *const *sets,
-                               int n_sets, struct error *e)
+struct scenario *question_load(const char *path,
+                               const struct string_list *sets,
+                               struct error *e)
 {
-    return load(question_parse, path, sets, n_sets, e);
+    return load(question_parse, path, sets, e);
 }

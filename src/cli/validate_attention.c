@@ -14,9 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Under this a code base's host decides, not its GPUs. */
-static const double shortest = 5e-3;
-
 /* What a code base does besides attention and messages, from its source: fixed
  * for all of its rows.
  *
@@ -55,98 +52,7 @@ void print_profiles(FILE *out)
                 profiles[i].packs);
 }
 
-/* ---- Rows ----------------------------------------------------------------- */
-
-/* A row; head 0: none. */
-static int parse_row(char *line, struct attention_case *c, struct choice *x)
-{
-    double rate = 0;
-    char head[8] = "";
-
-    /* An empty field: sscanf stops at it. */
-    char *empty = strstr(line, ",,");
-    if (empty) {
-        if (sscanf(empty, ",,%lf", &rate) != 1)
-            return -1;
-        *empty = '\0';
-    }
-    int n = sscanf(line, "%15[^,],%23[^,],%" SCNd64 ",%" SCNd64 ",%" SCNd64
-                   ",%" SCNd64 ",%" SCNd64 ",%19[^,],%15[^,],%15[^,],%15[^,],"
-                   "%7[^,],%lf", c->source, c->box, &c->ranks, &c->sequence,
-                   &c->heads, &c->kv_heads, &c->head_dim, c->pass, c->api,
-                   x->strategy, x->layout, head, &rate);
-    if (n != (empty ? 11 : 13) || !(rate > 0))
-        return -1;
-    x->head = atoll(head);
-    x->measured = 1 / rate;
-    if (x->head)                        /* the degree is chosen, not this */
-        snprintf(c->layout, sizeof c->layout, "%s", x->layout);
-    return 0;
-}
-
-static int same_case(const struct attention_case *a,
-                     const struct attention_case *b)
-{
-    return !strcmp(a->source, b->source) && !strcmp(a->box, b->box)
-        && !strcmp(a->api, b->api) && !strcmp(a->pass, b->pass)
-        && !strcmp(a->layout, b->layout) && a->ranks == b->ranks
-        && a->sequence == b->sequence && a->heads == b->heads
-        && a->kv_heads == b->kv_heads && a->head_dim == b->head_dim;
-}
-
-static void add_row(struct attention_cases *s, const struct attention_case *c,
-                    const struct choice *x)
-{
-    int64_t i = 0;
-
-    if (x->measured < shortest) {
-        s->excluded++;
-        return;
-    }
-    while (i < s->n && !same_case(&s->items[i], c))
-        i++;
-    if (i == s->n)
-        ARRAY_PUSH(s->items, s->n, s->cap, *c);
-    struct attention_case *at = &s->items[i];
-    ARRAY_PUSH(at->choices, at->n, at->cap, *x);
-}
-
-/* Cases of one row have nothing to choose. */
-static void drop_single(struct attention_cases *s)
-{
-    int64_t kept = 0;
-
-    for (int64_t i = 0; i < s->n; i++)
-        if (s->items[i].n > 1)
-            s->items[kept++] = s->items[i];
-        else {
-            free(s->items[i].choices);
-            s->single++;
-        }
-    s->n = kept;
-}
-
-static int read_rows(struct attention_cases *s, const char *path, char *text,
-                     struct error *e)
-{
-    int line = 1;
-
-    for (char *at = strchr(text, '\n'); at && at[1]; line++) {
-        struct attention_case c = { .n = 0 };
-        struct choice x = { .head = 0 };
-        char *next = strchr(at + 1, '\n');
-        if (next)
-            *next = '\0';
-        if (parse_row(at + 1, &c, &x) != 0)
-            return fail_usage(e, "%s:%d: not a row", path, line + 1);
-        add_row(s, &c, &x);
-        at = next;
-    }
-    drop_single(s);
-    return 0;
-}
-
-/* ---- Machines ------------------------------------------------------------- */
+/* ---- Machines ----------------------------------------------------------- */
 
 static struct machine *open_machine(const char *name, int kernels,
                                     struct error *e)
@@ -173,6 +79,13 @@ static const struct box *find_box(const char *name)
     return NULL;
 }
 
+int box_stands_in(const char *name)
+{
+    const struct box *b = find_box(name);
+
+    return b && strcmp(b->bare, b->calibrated) != 0;
+}
+
 static const struct profile *find_profile(const char *source)
 {
     for (int i = 0; i < PROFILES; i++)
@@ -181,7 +94,7 @@ static const struct profile *find_profile(const char *source)
     return NULL;
 }
 
-/* ---- Simulation ----------------------------------------------------------- */
+/* ---- Simulation --------------------------------------------------------- */
 
 /* The case as a scenario. */
 static char *scenario_of(const struct attention_case *c)
@@ -259,6 +172,25 @@ static int fit_two_points(struct attention_case *c, const struct planned *p,
     return 0;
 }
 
+/* What is left with links that take no time. */
+static int find_links(struct attention_case *c, const struct planned *p,
+                      struct machine *m, const char *kernel, struct error *e)
+{
+    static const double no_time = 1e-6;
+    int rc = 0;
+
+    slow_links(m, no_time);
+    for (int64_t i = 0; i < c->n && !rc; i++) {
+        double rest;
+        rc = predict_one(&p[i], m, kernel, &rest, e);
+        if (!rc)
+            c->choices[i].links = 1 - rest
+                / c->choices[i].predicted[CALIBRATED];
+    }
+    slow_links(m, 1 / no_time);
+    return rc;
+}
+
 static void choose(struct attention_case *c)
 {
     for (int64_t i = 0; i < c->n; i++) {
@@ -300,6 +232,7 @@ static int predict_case(struct attention_case *c, const struct planned *p,
                            &c->choices[i].predicted[CALIBRATED], e))
             return -1;
     if (find_intervals(c, p, m, b->kernel, e) != 0
+        || find_links(c, p, m, b->kernel, e) != 0
         || fit_two_points(c, p, m, b->kernel, e) != 0)
         return -1;
     slow_links(m, c->links);
@@ -372,120 +305,10 @@ int validate_attention(struct attention_cases *s, struct error *e)
     char *text = scenario_data("validation", "attention.csv", "", &path, &size,
                                e);
 
-    int rc = text ? read_rows(s, path, text, e) : -1;
+    int rc = text ? attention_rows(s, path, text, e) : -1;
     for (int64_t i = 0; i < s->n && !rc; i++)
         rc = validate_case(&s->items[i], e);
     free(text);
     free(path);
     return rc;
-}
-
-void attention_cases_clear(struct attention_cases *s)
-{
-    for (int64_t i = 0; i < s->n; i++)
-        free(s->items[i].choices);
-    free(s->items);
-}
-
-/* ---- Scores --------------------------------------------------------------- */
-
-double case_regret(const struct attention_case *c, int column)
-{
-    return c->choices[c->chosen[column]].measured
-        / c->choices[c->best].measured - 1;
-}
-
-double case_error(const struct attention_case *c, int column)
-{
-    double *error = xcalloc((size_t)c->n, sizeof *error), median;
-
-    for (int64_t i = 0; i < c->n; i++)
-        error[i] = fabs(c->choices[i].predicted[column]
-                        / c->choices[i].measured - 1);
-    median = quantile_of(error, c->n, 0.5);
-    free(error);
-    return median;
-}
-
-double case_margin(const struct attention_case *c)
-{
-    double second = INFINITY;
-
-    for (int64_t i = 0; i < c->n; i++)
-        if (i != c->best)
-            second = fmin(second, c->choices[i].measured);
-    return second / c->choices[c->best].measured - 1;
-}
-
-int case_missed(const struct attention_case *c, int column)
-{
-    return case_margin(c) > 0.1 && c->chosen[column] != c->best;
-}
-
-/* ---- Explanations --------------------------------------------------------- */
-
-/* The same job on the same box by the same code base. */
-static int same_job(const struct attention_case *a,
-                    const struct attention_case *b)
-{
-    return !strcmp(a->source, b->source) && !strcmp(a->box, b->box)
-        && !strcmp(a->pass, b->pass) && a->sequence == b->sequence
-        && a->heads == b->heads && a->kv_heads == b->kv_heads
-        && a->head_dim == b->head_dim;
-}
-
-/* The code base's other interface has another winner. */
-static int is_contradicted(const struct attention_cases *s,
-                           const struct attention_case *c)
-{
-    for (int64_t i = 0; i < s->n; i++) {
-        const struct attention_case *o = &s->items[i];
-        if (same_job(o, c) && strcmp(o->layout, c->layout) == 0
-            && strcmp(o->api, c->api) != 0)
-            return o->choices[o->best].head != c->choices[c->best].head;
-    }
-    return 0;
-}
-
-/* With a head group of all ranks nothing is left of the layout of a ring: how
- * far these rows are apart is noise. */
-static double measured_noise(const struct attention_cases *s,
-                             const struct attention_case *c)
-{
-    double least = INFINITY, most = 0;
-
-    for (int64_t i = 0; i < s->n; i++) {
-        const struct attention_case *o = &s->items[i];
-        for (int64_t k = 0; k < o->n && same_job(o, c)
-             && strcmp(o->api, c->api) == 0; k++)
-            if (o->choices[k].head == o->ranks) {
-                least = fmin(least, o->choices[k].measured);
-                most = fmax(most, o->choices[k].measured);
-            }
-    }
-    return most > 0 ? most / least - 1 : 0;
-}
-
-void case_explain(const struct attention_cases *s,
-                  const struct attention_case *c, char *text, size_t size)
-{
-    const struct box *b = find_box(c->box);
-    double noise = measured_noise(s, c);
-    double tie = c->choices[c->best].predicted[CALIBRATED]
-        / c->choices[c->chosen[CALIBRATED]].predicted[CALIBRATED] - 1;
-    int at = 0;
-
-    text[0] = '\0';
-    if (is_contradicted(s, c))
-        at += snprintf(text + at, size - (size_t)at, " through its other "
-                       "interface the same case has another winner;");
-    if (noise > 0.1)
-        at += snprintf(text + at, size - (size_t)at, " rows of one "
-                       "computation are %.0f %% apart;", 100 * noise);
-    if (tie < 0.05)
-        at += snprintf(text + at, size - (size_t)at, " predicted %.1f %% "
-                       "apart, a tie;", 100 * tie);
-    if (b && strcmp(b->bare, b->calibrated) != 0)
-        snprintf(text + at, size - (size_t)at, " the links of this box are "
-                 "not known, those of L40S stand in for them");
 }

@@ -34,7 +34,7 @@ void forget_calibration(struct machine *m)
     }
 }
 
-/* ---- Predictions of one run ---------------------------------------------- */
+/* ---- Predictions of one run --------------------------------------------- */
 
 static int is_inside(double ratio, double low, double high)
 {
@@ -94,7 +94,7 @@ static void by_two_points(const struct import_run *r, const double *constants,
     }
 }
 
-/* ---- Scores --------------------------------------------------------------- */
+/* ---- Scores ------------------------------------------------------------- */
 
 struct predicted_run {
     const struct import_run *r;
@@ -201,7 +201,14 @@ static void score_machine(struct collective_score *s, const struct import *in,
     free(p);
 }
 
-/* ---- Files ---------------------------------------------------------------- */
+static enum route_class slots_class(struct graph *g, int32_t from, int32_t to)
+{
+    struct route r;
+
+    return graph_route(g, from, to, &r) ? CLASS_SELF : r.class;
+}
+
+/* ---- Files -------------------------------------------------------------- */
 
 static int validate_box(int box, struct collective_scores *all,
                         struct error *e)
@@ -222,7 +229,10 @@ static int validate_box(int box, struct collective_scores *all,
     if (rc == 0) {
         snprintf(s.gpu, sizeof s.gpu, "%s", boxes[box].gpu);
         snprintf(s.machine, sizeof s.machine, "%s", boxes[box].machine);
+        s.nvlink = slots_class(m->graph, 0, 1) == CLASS_NVLINK;
+        links_ratios(&in, m, &s.links[CALIBRATED]);
         forget_calibration(m);
+        links_ratios(&in, m, &s.links[UNCALIBRATED]);
         score_machine(&s, &in, m);
         ARRAY_PUSH(all->items, all->n, all->cap, s);
     }
@@ -246,7 +256,10 @@ int validate_collectives(struct collective_scores *s, struct error *e)
 void collective_scores_clear(struct collective_scores *s)
 {
     for (int64_t i = 0; i < s->n; i++)
-        for (int c = 0; c < COLUMNS; c++)
+        for (int c = 0; c < COLUMNS; c++) {
             free(s->items[i].error[c]);
+            if (c < TWO_POINTS)
+                free(s->items[i].links[c].items);
+        }
     free(s->items);
 }
