@@ -36,7 +36,7 @@ struct circles {
 static double time_once(const struct calibration *c, const struct circles *x,
                         const struct schedule *s, struct memory *m)
 {
-    const double is_long = 1e-3;
+    const double is_long = 1e-4;
     struct execute_options o = { .kernel = c->kernel };
 
     memset(x->sweep, x->part.me, SWEEP);

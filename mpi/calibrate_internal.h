@@ -147,9 +147,11 @@ struct bench_part {
     const int32_t *ranks;       /* [members] 0, 1, ... */
     int32_t members, me;
     int64_t rows, heads;
+    int zigzag;
 };
 struct bench_kind {
     enum collective_kind kind;
+    int zigzag;                 /* rows of all are in zigzag order */
     void (*add)(struct schedule *s, const struct bench_part *c);
 };
 /* Of a kind one behind the other; add NULL last. */

@@ -30,6 +30,24 @@ static void new_tiles(struct schedule *s, int of_all, int64_t rows,
         out[i] = new_tile(s, tile_labels[of_all][i], rows, heads, DIM);
 }
 
+/* The rows of member i among those of all: in zigzag the i-th chunk from either
+ * end. */
+static struct tile part_of(struct schedule *s, const struct bench_part *c,
+                           struct tile all, int64_t i)
+{
+    int64_t half = c->rows / 2, n = 0, cap = 0;
+    struct run *runs = NULL;
+
+    if (!c->zigzag || c->rows % 2)
+        return tile_rows(s, all.buffer, i * c->rows, c->rows);
+    runs_push(&runs, &n, &cap, (struct run){ i * half, 1, half });
+    runs_push(&runs, &n, &cap, (struct run){
+        (2 * c->members - 1 - i) * half, 1, half });
+    all.rows = pool_rows(c->pool, runs, n);
+    free(runs);
+    return all;
+}
+
 /* K and V of everyone, as in `allgather`. */
 static void add_gather(struct schedule *s, const struct bench_part *c)
 {
@@ -40,8 +58,7 @@ static void add_gather(struct schedule *s, const struct bench_part *c)
     new_tiles(s, 1, P * c->rows, c->heads, 2, all);
     for (int64_t i = -1; i < P; i++)
         for (int k = 0; k < 2; k++)
-            t[2 + 2 * i + k] = i < 0 ? own[k]
-                : tile_rows(s, all[k].buffer, i * c->rows, c->rows);
+            t[2 + 2 * i + k] = i < 0 ? own[k] : part_of(s, c, all[k], i);
     schedule_collective(s, "", CHANNEL_KV, ALL_GATHER, c->ranks, P, 2, t, n);
     free(t);
 }
@@ -59,7 +76,7 @@ static void add_scatter(struct schedule *s, const struct bench_part *c)
     for (int64_t i = 0; i < P; i++)
         for (int k = 0; k < 2; k++) {
             int64_t at = (i - (i > c->me)) * c->rows;
-            t[2 * i + k] = tile_rows(s, all[k].buffer, i * c->rows, c->rows);
+            t[2 * i + k] = part_of(s, c, all[k], i);
             t[2 * P + 2 + 2 * i + k] = tile_rows(
                 s, parts[k].buffer, i == c->me ? 0 : at,
                 i == c->me ? 0 : c->rows);
@@ -141,10 +158,13 @@ static void add_scan(struct schedule *s, const struct bench_part *c)
 }
 
 const struct bench_kind bench_kinds[] = {
-    { OF_ALL_GATHER, add_gather }, { OF_REDUCE_SCATTER, add_scatter },
-    { OF_ALL_TO_ALL, add_exchange }, { OF_ALL_TO_ALL, add_return },
-    { OF_ALL_REDUCE, add_sum }, { OF_MERGE, add_merge }, { OF_SCAN, add_scan },
-    { COLLECTIVE_KINDS, NULL }
+    { OF_ALL_GATHER, 0, add_gather }, { OF_ALL_GATHER, 1, add_gather },
+    { OF_REDUCE_SCATTER, 0, add_scatter },
+    { OF_REDUCE_SCATTER, 1, add_scatter },
+    { OF_ALL_TO_ALL, 0, add_exchange }, { OF_ALL_TO_ALL, 0, add_return },
+    { OF_ALL_REDUCE, 0, add_sum }, { OF_MERGE, 0, add_merge },
+    { OF_SCAN, 0, add_scan },
+    { COLLECTIVE_KINDS, 0, NULL }
 };
 
 struct schedule *bench_schedule(const struct bench_kind *kind,
@@ -152,7 +172,10 @@ struct schedule *bench_schedule(const struct bench_kind *kind,
 {
     struct schedule *s = schedule_create(c->pool, c->job, c->members, c->me);
 
-    kind->add(s, c);
+    struct bench_part part = *c;
+
+    part.zigzag = kind->zigzag;
+    kind->add(s, &part);
     schedule_freeze(s);
     return s;
 }

@@ -115,6 +115,8 @@ void pipeline_spans(struct pipeline *p, int64_t zero);
 /* pipeline_reach.c: which ranks reach each other's memory, into p->near, and
  * p->about.  Collective; -1 and the same *e on every rank: none does. */
 int pipeline_reach(struct pipeline *p, struct error *e);
+/* Are all ranks on one host?  As above. */
+int pipeline_one_host(const struct pipeline *p, struct error *e);
 
 /* The failure of the lowest rank that failed, on every rank. */
 int pipeline_agree(const struct pipeline *p, int failed, struct error *e);

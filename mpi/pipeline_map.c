@@ -269,6 +269,8 @@ static struct schedule *build_peer(const struct pipeline *p, struct plan *plan,
 
 int ipc_open(struct pipeline *p, struct plan *plan, struct error *e)
 {
+    if (!p->near && pipeline_one_host(p, e))
+        return -1;
     struct ipc *x = p->state = xcalloc(1, sizeof *x);
     size_t counters = (size_t)(CHANNELS * p->ranks);
 

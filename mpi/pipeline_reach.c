@@ -49,6 +49,17 @@ static int *find_hosts(const struct pipeline *p)
     return hosts;
 }
 
+int pipeline_one_host(const struct pipeline *p, struct error *e)
+{
+    int *hosts = find_hosts(p), failed = 0;
+
+    for (int r = 0; r < p->ranks && !failed; r++)
+        if (hosts[r] != hosts[p->rank])
+            failed = fail(e, "ranks %d and %d are not on one host", p->rank, r);
+    free(hosts);
+    return pipeline_agree(p, failed, e);
+}
+
 /* ---- Mapping ------------------------------------------------------------ */
 
 static char try_map(const struct pipeline *p, const struct cuda_handle *h,

@@ -149,9 +149,11 @@ static int track_of(const struct pipeline *p, int32_t i)
 }
 
 /* Does anybody but the rest of its stream ask when an op is over?  Another
- * stream, the host, or the end of the repetition. */
+ * stream, the host, the end of the repetition; what takes long tells the
+ * watchdog that something goes on. */
 static uint8_t *find_asked(const struct pipeline *p)
 {
+    static const double LONG = 1e10;    /* flops: some 20 us */
     const struct schedule *s = p->s;
     uint8_t *asked = xcalloc((size_t)s->n_ops + 1, 1);
 
@@ -159,7 +161,7 @@ static uint8_t *find_asked(const struct pipeline *p)
         const struct op *op = &s->ops[i];
         int both[2];
         pipeline_tracks(p, i, both);
-        asked[i] |= both[1] >= 0;
+        asked[i] |= both[1] >= 0 || op_work(s, op).flops > LONG;
         for (int32_t d = 0; d < op->dep_count; d++) {
             int32_t k = s->deps[op->dep_first + d].op;
             int stream = p->by_flag[i] ? p->ready_stream : p->stream[both[0]];

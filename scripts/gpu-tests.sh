@@ -75,7 +75,7 @@ ranks_on_one() {
         for s in $families; do
             strategies "$first_gpu" 4 $s ipc+staged cuda
         done
-        strategies "$first_gpu" 4 gpu ipc+staged cudnn
+        strategies "$first_gpu" 4 gpu auto cudnn
     done
     unset SPAR_HOST_RANKS
     mps_stop
@@ -110,5 +110,13 @@ ranks_on_two() {
         strategies "$pair" 4 $s auto cuda --some
     done
     strategies "$pair" 4 gpu auto cudnn --some
+    SPAR_HOST_RANKS=2
+    export SPAR_HOST_RANKS
+    say "the same, as if on hosts of 2 ranks"
+    for s in gpu $families; do
+        strategies "$pair" 4 $s auto cuda
+    done
+    strategies "$pair" 4 gpu auto cudnn
+    unset SPAR_HOST_RANKS
     mps_stop
 }

@@ -407,6 +407,7 @@ struct rehearsal compute_rehearse(const struct schedule *s, struct memory *m,
 {
     struct rehearsal r = { 0 };
 
+    m->device->stream(0);       /* as executed: work space is a stream's */
     for (int64_t i = 0; i < s->n_ops; i++) {
         struct call c = { s, &s->ops[i], m, kernel, { NULL, NULL }, NULL, 0 };
         if (!calls[c.op->kind])
