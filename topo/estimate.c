@@ -144,6 +144,8 @@ static void surface_interval(const struct question *a, struct block_time *x)
     x->high = s->p90;
     if (!(x->low > 0))
         surface_residuals(s, &x->low, &x->high);
+    x->low = fmin(1, x->low);   /* points on either side of what is told */
+    x->high = fmax(1, x->high);
     if (s->heads)
         widen(x, spread_head, head_octaves(a, s));
     if (s->published)
